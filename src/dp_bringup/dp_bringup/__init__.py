@@ -1,0 +1,1 @@
+"""The dp command line, the node graph, launch and reports."""

@@ -1,0 +1,1 @@
+"""Chunk follower, teleoperation target, safety supervisor, robot back ends and the control node."""

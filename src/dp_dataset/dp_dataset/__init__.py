@@ -1,0 +1,1 @@
+"""Bags to aligned episodes to a training store."""

@@ -1,0 +1,1 @@
+"""Networks, diffusion, normaliser, checkpoint and inference engine; pure torch."""

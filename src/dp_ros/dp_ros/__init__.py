@@ -1,0 +1,1 @@
+"""The ROS shell that every node shares: QoS profiles, message conversion, pacing and start-up."""

@@ -1,0 +1,1 @@
+"""Tasks of the simulated cell, one file each."""

@@ -1,0 +1,1 @@
+"""SpaceMouse devices, the mapping to a twist, and the teleoperation node."""
