@@ -69,7 +69,9 @@ class StateStream:
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.type.count("/") != 2:
-            raise ConfigurationError(f"type: {self.type!r} is not a message type such as sensor_msgs/msg/JointState")
+            raise ConfigurationError(
+                f"type: {self.type!r} is not a message type such as sensor_msgs/msg/JointState"
+            )
         require_range("rate_hz", self.rate_hz, 0.1, 10000, "Hz")
         require_range("max_age_s", self.max_age_s, 0.0005, 60, "s")
         require_range("latency_s", self.latency_s, -1, 5, "s")
@@ -238,14 +240,18 @@ class Contract:
         """Check that the parts fit together."""
         for name in REQUIRED_STREAMS:
             if name not in self.streams:
-                raise ConfigurationError(f"streams.{name}: missing key; required streams: {', '.join(REQUIRED_STREAMS)}")
+                raise ConfigurationError(
+                    f"streams.{name}: missing key; required streams: {', '.join(REQUIRED_STREAMS)}"
+                )
         for name in self.observation.cameras:
             if name not in self.cameras:
                 raise ConfigurationError(
                     f"observation.cameras: '{name}' is not a camera; valid: {', '.join(sorted(self.cameras))}"
                 )
         if len(self.streams["gripper"].joint_names) == 0:
-            raise ConfigurationError("streams.gripper.joint_names: missing; the width is the sum of these joints")
+            raise ConfigurationError(
+                "streams.gripper.joint_names: missing; the width is the sum of these joints"
+            )
         if self.action.rate_hz > self.control.rate_hz:
             raise ConfigurationError(
                 f"action.rate_hz: {self.action.rate_hz} is above control.rate_hz {self.control.rate_hz}"
@@ -320,7 +326,9 @@ def load_contract(cell: str | Path) -> Contract:
 _TELEOP_ONLY = ("teleop",)
 
 
-def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str, ...] = _TELEOP_ONLY) -> list[str]:
+def contract_difference(
+    expected: Contract, actual: Contract, ignore: tuple[str, ...] = _TELEOP_ONLY
+) -> list[str]:
     """Lines such as ``cameras.front.width: 96 != 128`` for each key in which two contracts differ.
 
     Args:
@@ -338,7 +346,9 @@ def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str,
                 name = f"{where}.{key}" if where else str(key)
                 if key not in a or key not in b:
                     present = a.get(key, b.get(key))
-                    lines.append(f"{name}: {'absent' if key not in a else present} != {'absent' if key not in b else present}")
+                    lines.append(
+                        f"{name}: {'absent' if key not in a else present} != {'absent' if key not in b else present}"
+                    )
                 else:
                     walk(a[key], b[key], name)
         elif a != b:
