@@ -1,0 +1,39 @@
+"""Spatial softmax: where in the image each feature map is active (Levine et al., arXiv 1504.00702)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def expected_coordinates(heat: Tensor) -> Tensor:
+    """Expected position under the softmax of each map.
+
+    Args:
+        heat: (B, K, H, W) scores.
+
+    Returns:
+        (B, K, 2) float32: x (columns, left to right) and y (rows, top to bottom), each in [-1, 1].
+    """
+    batch, maps, height, width = heat.shape
+    weights = torch.softmax(heat.float().reshape(batch, maps, height * width), dim=-1)
+    y, x = torch.meshgrid(
+        torch.linspace(-1.0, 1.0, height, device=heat.device),
+        torch.linspace(-1.0, 1.0, width, device=heat.device),
+        indexing="ij",
+    )
+    return weights @ torch.stack((x.flatten(), y.flatten()), dim=-1)
+
+
+class SpatialSoftmax(nn.Module):
+    """1x1 convolution to ``keypoints`` maps, then the expected coordinates of each.
+
+    ``forward``: (B, C, H, W) to (B, keypoints * 2), x and y of one keypoint side by side.
+    """
+
+    def __init__(self, channels: int, keypoints: int) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(channels, keypoints, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return expected_coordinates(self.maps(features)).flatten(1).to(features.dtype)
