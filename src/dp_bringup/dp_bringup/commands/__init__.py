@@ -1,0 +1,1 @@
+"""The subcommands of `dp`, one module each, imported only when called."""
