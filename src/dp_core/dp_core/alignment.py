@@ -40,9 +40,7 @@ class StreamBuffer(Generic[V]):
 
     def __init__(self, capacity: int | None = None) -> None:
         if capacity is not None and capacity < 2:
-            raise ValueError(
-                f"capacity {capacity} is too small; at least 2 samples are needed to interpolate"
-            )
+            raise ValueError(f"capacity {capacity} is too small; at least 2 samples are needed to interpolate")
         self._capacity = capacity
         self._stamps: list[int] = []
         self._values: list[V] = []
@@ -91,9 +89,7 @@ class StreamBuffer(Generic[V]):
         if not self._stamps:
             return None
         index = bisect_left(self._stamps, t_ns)
-        if index == len(self._stamps) or (
-            index > 0 and t_ns - self._stamps[index - 1] < self._stamps[index] - t_ns
-        ):
+        if index == len(self._stamps) or (index > 0 and t_ns - self._stamps[index - 1] < self._stamps[index] - t_ns):
             index -= 1
         return self._stamps[index], self._values[index]
 
@@ -106,9 +102,7 @@ class StreamBuffer(Generic[V]):
         return self._stamps[before], self._values[before], self._stamps[after], self._values[after]
 
 
-def interpolate_linear(
-    buffer: StreamBuffer[NDArray[np.float64]], t_ns: int
-) -> tuple[NDArray[np.float64], int] | None:
+def interpolate_linear(buffer: StreamBuffer[NDArray[np.float64]], t_ns: int) -> tuple[NDArray[np.float64], int] | None:
     """Linear interpolation at ``t_ns``; returns (value, distance to the nearest sample in ns), or None when empty."""
     found = buffer.bracket(t_ns)
     if found is None:
@@ -120,9 +114,7 @@ def interpolate_linear(
     return a + (t_ns - t0) / (t1 - t0) * (b - a), distance
 
 
-def interpolate_poses(
-    buffer: StreamBuffer[NDArray[np.float64]], t_ns: int
-) -> tuple[NDArray[np.float64], int] | None:
+def interpolate_poses(buffer: StreamBuffer[NDArray[np.float64]], t_ns: int) -> tuple[NDArray[np.float64], int] | None:
     """Pose7 at ``t_ns`` by linear + slerp; returns (pose, distance to the nearest sample in ns), or None."""
     found = buffer.bracket(t_ns)
     if found is None:
@@ -172,11 +164,9 @@ class ObservationAligner:
             raise ValueError(f"history {history} is not valid; at least one observation step is needed")
         self.contract = contract
         self.history = history
-        self.cameras: dict[str, StreamBuffer[Any]] = {
-            n: StreamBuffer(capacity) for n in contract.observation.cameras
-        }
+        self.cameras: dict[str, StreamBuffer[Any]] = {n: StreamBuffer(capacity) for n in contract.observation.cameras}
         self.ee_pose: StreamBuffer[NDArray[np.float64]] = StreamBuffer(capacity)
-        self.width: StreamBuffer[NDArray[np.float64]] = StreamBuffer(capacity)
+        self.width: StreamBuffer[Any] = StreamBuffer(capacity)
         self._camera_latency_ns = {n: round(1e9 * contract.cameras[n].latency_s) for n in self.cameras}
         self._pose_latency_ns = round(1e9 * contract.streams["ee_pose"].latency_s)
         self._width_latency_ns = round(1e9 * contract.streams["gripper"].latency_s)
@@ -243,12 +233,8 @@ class ObservationAligner:
             images[name], stamps[name] = self._frames(name, times, problems)
         proprioception = np.full((self.history, ACTION_DIM), np.nan, dtype=np.float32)
         for row, t in enumerate(times):
-            pose = self._checked(
-                interpolate_poses(self.ee_pose, t), "ee_pose", self._pose_max_age_ns, problems
-            )
-            width = self._checked(
-                interpolate_linear(self.width, t), "gripper", self._width_max_age_ns, problems
-            )
+            pose = self._checked(interpolate_poses(self.ee_pose, t), "ee_pose", self._pose_max_age_ns, problems)
+            width = self._checked(interpolate_linear(self.width, t), "gripper", self._width_max_age_ns, problems)
             if pose is not None and width is not None:
                 proprioception[row] = encode_action(pose, width)
         return Observation(t_obs_ns, images, proprioception, stamps, tuple(dict.fromkeys(problems)))

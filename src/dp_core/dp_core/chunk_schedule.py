@@ -57,9 +57,7 @@ class Chunk:
             raise ChunkError(f"chunk {self.chunk_id}: stamps are not strictly increasing")
         norms = np.linalg.norm(self.poses[:, 3:], axis=1)
         if np.any(np.abs(norms - 1.0) > 1e-2):
-            raise ChunkError(
-                f"chunk {self.chunk_id}: a quaternion has norm {norms[np.argmax(np.abs(norms - 1))]:.3f}"
-            )
+            raise ChunkError(f"chunk {self.chunk_id}: a quaternion has norm {norms[np.argmax(np.abs(norms - 1))]:.3f}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,10 @@ class ChunkRecord:
 
 @dataclass(frozen=True)
 class ScheduledTarget:
-    """Where the command should be: pose7, its twist (6,) in the base frame, width (m); ``ended``: past the last action."""
+    """Where the command should be.
+
+    ``pose`` (7,) and its ``twist`` (6,) in the base frame, ``width`` (m); ``ended``: past the last action.
+    """
 
     pose: Array
     twist: Array
@@ -98,9 +99,7 @@ class ChunkSchedule:
 
     def __init__(self, action_latency_ns: int = 0, blend_ns: int = 300_000_000) -> None:
         if action_latency_ns < 0 or blend_ns <= 0:
-            raise ValueError(
-                f"action_latency_ns {action_latency_ns} must be >= 0 and blend_ns {blend_ns} > 0"
-            )
+            raise ValueError(f"action_latency_ns {action_latency_ns} must be >= 0 and blend_ns {blend_ns} > 0")
         self._latency_ns = action_latency_ns
         self._blend_ns = blend_ns
         self._record: ChunkRecord | None = None
@@ -139,16 +138,15 @@ class ChunkSchedule:
             refused = f"all {late} actions are late"
         if refused:
             return ChunkRecord(chunk, now_ns, late=late, stop_reason=refused), False
+        # Compare both paths at the same instant: the last command alone is one period old, which at speed looks
+        # like a jump.
+        before = commanded if self._record is None else self._blended(self._record.chunk, sending_ns)
         old = self._finish_old(sending_ns)
         path = _path(chunk, sending_ns)
-        self._offset_position = commanded[:3] - path[:3]
-        self._offset_rotvec = poses.rotvec_from_quat(
-            poses.quat_multiply(commanded[3:], poses.quat_inverse(path[3:]))
-        )
-        seam_m, seam_rad = (
-            float(np.linalg.norm(self._offset_position)),
-            float(np.linalg.norm(self._offset_rotvec)),
-        )
+        self._offset_position = before[:3] - path[:3]
+        self._offset_rotvec = poses.rotvec_from_quat(poses.quat_multiply(before[3:], poses.quat_inverse(path[3:])))
+        seam_m = float(np.linalg.norm(self._offset_position))
+        seam_rad = float(np.linalg.norm(self._offset_rotvec))
         blended = int(np.searchsorted(chunk.stamps_ns, sending_ns + self._blend_ns, side="right")) - late
         self._merged_ns = sending_ns
         self._record = ChunkRecord(
@@ -160,9 +158,7 @@ class ChunkSchedule:
         if self._record is None:
             return None
         stamps = self._record.chunk.stamps_ns
-        return replace(
-            self._record, superseded=int(len(stamps) - np.searchsorted(stamps, sending_ns, side="right"))
-        )
+        return replace(self._record, superseded=int(len(stamps) - np.searchsorted(stamps, sending_ns, side="right")))
 
     def target(self, now_ns: int) -> ScheduledTarget | None:
         """Path at ``now_ns`` (shifted by the action latency); None without a chunk. Counts executed actions."""
@@ -189,9 +185,7 @@ class ChunkSchedule:
         if u >= 1.0:
             return path
         u = max(u, 0.0)
-        fade = 1.0 - u * u * u * (
-            10.0 - 15.0 * u + 6.0 * u * u
-        )  # minimum-jerk fade: no velocity or acceleration step
+        fade = 1.0 - u * u * u * (10.0 - 15.0 * u + 6.0 * u * u)  # minimum-jerk fade: no velocity or acceleration step
         pose = path.copy()
         pose[:3] += fade * self._offset_position
         pose[3:] = poses.quat_multiply(poses.quat_from_rotvec(fade * self._offset_rotvec), path[3:])

@@ -35,17 +35,13 @@ def build_dataclass(cls: type[T], data: Any, where: str = "") -> T:
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     unknown = [str(key) for key in data if key not in fields]
     if unknown:
-        raise ConfigurationError(
-            f"{_join(where, unknown[0])}: unknown key; valid keys: {', '.join(sorted(fields))}"
-        )
+        raise ConfigurationError(f"{_join(where, unknown[0])}: unknown key; valid keys: {', '.join(sorted(fields))}")
     values = {}
     for name, field in fields.items():
         if name in data:
             values[name] = _convert(hints[name], data[name], _join(where, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigurationError(
-                f"{_join(where, name)}: missing key ({_type_name(hints[name])} is needed)"
-            )
+            raise ConfigurationError(f"{_join(where, name)}: missing key ({_type_name(hints[name])} is needed)")
     try:
         return cls(**values)
     except ConfigurationError as error:
@@ -81,9 +77,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if args[-1] is not Ellipsis and len(value) != len(args):
             raise ConfigurationError(f"{where}: expected {len(args)} values, got {len(value)}: {value!r}")
         kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
-        return tuple(
-            _convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True))
-        )
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     return _convert_scalar(hint, value, where)
 
 

@@ -69,9 +69,7 @@ class StateStream:
     def __post_init__(self) -> None:
         """Check ranges."""
         if self.type.count("/") != 2:
-            raise ConfigurationError(
-                f"type: {self.type!r} is not a message type such as sensor_msgs/msg/JointState"
-            )
+            raise ConfigurationError(f"type: {self.type!r} is not a message type such as sensor_msgs/msg/JointState")
         require_range("rate_hz", self.rate_hz, 0.1, 10000, "Hz")
         require_range("max_age_s", self.max_age_s, 0.0005, 60, "s")
         require_range("latency_s", self.latency_s, -1, 5, "s")
@@ -138,7 +136,8 @@ class MotionLimits:
         require_range("angular_acceleration_rad_s2", self.angular_acceleration_rad_s2, 1e-2, 100, "rad/s^2")
         if not all(a < b for a, b in zip(self.workspace_min_m, self.workspace_max_m, strict=True)):
             raise ConfigurationError(
-                f"workspace_min_m: {self.workspace_min_m} must be below workspace_max_m {self.workspace_max_m} on each axis"
+                f"workspace_min_m: {self.workspace_min_m} must be below workspace_max_m {self.workspace_max_m} "
+                "on each axis"
             )
 
 
@@ -206,7 +205,7 @@ class TeleopSpec:
 
 @dataclass(frozen=True)
 class ObservationSpec:
-    """What the policy sees: cameras in this order, resized to ``image_width`` x ``image_height``, and proprioception."""
+    """What the policy sees: cameras in this order, resized to image_width x image_height, and proprioception."""
 
     cameras: tuple[str, ...]
     image_width: int
@@ -249,9 +248,7 @@ class Contract:
                     f"observation.cameras: '{name}' is not a camera; valid: {', '.join(sorted(self.cameras))}"
                 )
         if len(self.streams["gripper"].joint_names) == 0:
-            raise ConfigurationError(
-                "streams.gripper.joint_names: missing; the width is the sum of these joints"
-            )
+            raise ConfigurationError("streams.gripper.joint_names: missing; the width is the sum of these joints")
         if self.action.rate_hz > self.control.rate_hz:
             raise ConfigurationError(
                 f"action.rate_hz: {self.action.rate_hz} is above control.rate_hz {self.control.rate_hz}"
@@ -293,7 +290,8 @@ def config_directory() -> Path:
         if (candidate / "cells").is_dir():
             return candidate
     raise ContractError(
-        f"no configuration folder found in {', '.join(map(str, candidates))}; set DP_CONFIG_DIR to the folder with cells/"
+        f"no configuration folder found in {', '.join(map(str, candidates))}; "
+        "set DP_CONFIG_DIR to the folder with cells/"
     )
 
 
@@ -326,9 +324,7 @@ def load_contract(cell: str | Path) -> Contract:
 _TELEOP_ONLY = ("teleop",)
 
 
-def contract_difference(
-    expected: Contract, actual: Contract, ignore: tuple[str, ...] = _TELEOP_ONLY
-) -> list[str]:
+def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str, ...] = _TELEOP_ONLY) -> list[str]:
     """Lines such as ``cameras.front.width: 96 != 128`` for each key in which two contracts differ.
 
     Args:

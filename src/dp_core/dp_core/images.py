@@ -16,17 +16,13 @@ def resize_image(image: Image, width: int, height: int) -> Image:
     if image.shape[:2] == (height, width):
         return image
     shrinks = width <= image.shape[1] and height <= image.shape[0]
-    resized = cv2.resize(
-        image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.uint8)
 
 
 def encode_jpeg(image: Image, quality: int = 90) -> bytes:
     """Compress an RGB image (H, W, 3) uint8 to JPEG; quality in [1, 100]."""
-    ok, data = cv2.imencode(
-        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
-    )
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise ValueError(f"could not compress an image of shape {image.shape} to JPEG")
     return data.tobytes()
@@ -44,9 +40,7 @@ def decode_jpeg(data: bytes | memoryview) -> Image:
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def image_from_bytes(
-    data: bytes | memoryview, width: int, height: int, encoding: str, step: int = 0
-) -> Image:
+def image_from_bytes(data: bytes | memoryview, width: int, height: int, encoding: str, step: int = 0) -> Image:
     """View the data of a raw sensor_msgs/Image as RGB (H, W, 3) uint8; copies only when channels are swapped.
 
     Args:
@@ -64,8 +58,6 @@ def image_from_bytes(
     row = step or 3 * width
     buffer = np.frombuffer(data, dtype=np.uint8)
     if row < 3 * width or buffer.size != row * height:
-        raise ValueError(
-            f"image data has {buffer.size} bytes, expected {height} rows of {row} for {width}x{height}"
-        )
+        raise ValueError(f"image data has {buffer.size} bytes, expected {height} rows of {row} for {width}x{height}")
     image = buffer.reshape(height, row)[:, : 3 * width].reshape(height, width, 3)
     return image if encoding == "rgb8" else np.ascontiguousarray(image[..., ::-1])

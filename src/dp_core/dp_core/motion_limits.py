@@ -36,9 +36,7 @@ class Motion:
         return not np.any(self.twist)
 
 
-def follow_twist(
-    motion: Motion, twist: Array, dt_s: float, limits: MotionLimits
-) -> tuple[Motion, tuple[str, ...]]:
+def follow_twist(motion: Motion, twist: Array, dt_s: float, limits: MotionLimits) -> tuple[Motion, tuple[str, ...]]:
     """Move with the wanted twist for one period.
 
     Args:
@@ -51,15 +49,11 @@ def follow_twist(
         The next motion and the names of the limits that were active.
     """
     active: list[str] = []
-    linear = _limited(
-        np.asarray(twist[:3], dtype=np.float64), limits.linear_velocity_m_s, "linear_velocity", active
-    )
+    linear = _limited(np.asarray(twist[:3], dtype=np.float64), limits.linear_velocity_m_s, "linear_velocity", active)
     angular = _limited(
         np.asarray(twist[3:], dtype=np.float64), limits.angular_velocity_rad_s, "angular_velocity", active
     )
-    linear = _towards(
-        motion.twist[:3], linear, limits.linear_acceleration_m_s2 * dt_s, "linear_acceleration", active
-    )
+    linear = _towards(motion.twist[:3], linear, limits.linear_acceleration_m_s2 * dt_s, "linear_acceleration", active)
     angular = _towards(
         motion.twist[3:], angular, limits.angular_acceleration_rad_s2 * dt_s, "angular_acceleration", active
     )
@@ -123,9 +117,7 @@ def _towards(current: Array, wanted: Array, step: float, name: str, active: list
     return current + change * (step / norm)
 
 
-def _keep_inside(
-    position: Array, velocity: Array, dt_s: float, limits: MotionLimits, active: list[str]
-) -> Array:
+def _keep_inside(position: Array, velocity: Array, dt_s: float, limits: MotionLimits, active: list[str]) -> Array:
     """Slow each axis in time to stop at the wall of the workspace box."""
     low, high = np.asarray(limits.workspace_min_m), np.asarray(limits.workspace_max_m)
     a = limits.linear_acceleration_m_s2 / np.sqrt(3.0)  # three axes may brake at once

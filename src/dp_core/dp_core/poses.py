@@ -28,9 +28,7 @@ def quat_normalise(quat: ArrayLike) -> Array:
     q = np.asarray(quat, dtype=np.float64)
     norm = np.linalg.norm(q, axis=-1, keepdims=True)
     if not np.all(norm > 1e-9) or not np.all(np.isfinite(norm)):
-        raise ValueError(
-            f"quaternion {q.tolist()} is zero or not finite; a unit quaternion (x, y, z, w) is needed"
-        )
+        raise ValueError(f"quaternion {q.tolist()} is zero or not finite; a unit quaternion (x, y, z, w) is needed")
     return q / norm
 
 
