@@ -1,0 +1,91 @@
+"""Start and stop of every node executable."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+import rclpy
+from dp_core.configuration import ConfigurationError
+from dp_core.contract import Contract, load_contract
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+
+class ShellNode(Protocol):
+    """What :func:`run_node` needs: an rclpy node with ``close``, which stops its threads and closes its files."""
+
+    def close(self) -> None:
+        """Stop threads, close files; called once, before the node is destroyed."""
+
+
+def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
+    """Build a node, spin it until SIGINT or SIGTERM, close it in order.
+
+    Args:
+        build: makes the node; a :class:`ConfigurationError` or ValueError it raises ends the process with one line.
+        args: command line; None takes sys.argv.
+
+    Returns:
+        Exit status: 0 after a signal, 2 on bad configuration.
+    """
+    rclpy.init(args=args)
+    # `ros2 launch` and our own process group stop nodes with SIGINT first, systemd with SIGTERM: both are orderly.
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    node: Any = None
+    status = 0
+    try:
+        node = build()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ConfigurationError, ValueError) as error:
+        if node is not None:
+            raise
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        status = 2
+    finally:
+        # A second signal must not interrupt the closing of files.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status
+
+
+def _raise_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def declare(
+    node: Node,
+    name: str,
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    read_only: bool = True,
+) -> Any:
+    """Declare a parameter with description, range and read-only flag; returns its value."""
+    descriptor = ParameterDescriptor(description=description, read_only=read_only)
+    if low is not None and high is not None:
+        if isinstance(default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    return node.declare_parameter(name, default, descriptor).value
+
+
+def declare_contract(node: Node) -> Contract:
+    """Declare the ``cell`` parameter, which every node has, and load the contract it names."""
+    cell = declare(node, "cell", "sim_franka", "Cell contract: a name in config/cells or the path of a YAML file.")
+    return load_contract(str(cell))
