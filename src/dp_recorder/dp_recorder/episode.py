@@ -1,0 +1,158 @@
+"""An episode on disk: one folder with the bag and ``episode.json``, which says what it is and what it is worth."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from dp_recorder.atomic_file import write_text_atomically
+
+EPISODE_FILE = "episode.json"
+DISCARDED_FOLDER = "discarded"
+UNLABELLED, SUCCESS, FAILURE, DISCARD = OUTCOMES = ("unlabelled", "success", "failure", "discard")
+_SEED = re.compile(r"\bseed\s*[=:]\s*(\d+)")
+_NUMBERED = re.compile(r"^episode_(\d+)_")
+
+
+class EpisodeError(ValueError):
+    """An episode cannot be started, found or labelled."""
+
+
+@dataclass(frozen=True)
+class EpisodeRequest:
+    """What is known about an episode when it starts.
+
+    Attributes:
+        directory: Folder that receives the episode's folder.
+        task: What the robot is asked to do; letters, digits, ``_`` and ``-`` survive in the folder's name.
+        operator: Who drives.
+        note: Free text; ``seed=7`` in it is also kept as a number.
+        contract: The cell's contract as plain data.
+        contract_hash: Its hash.
+        software_version: Version of the recording software.
+        namespace: Namespace in which the topics were found, ``/`` for none.
+    """
+
+    directory: Path
+    task: str
+    operator: str = ""
+    note: str = ""
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    contract_hash: str = ""
+    software_version: str = ""
+    namespace: str = "/"
+
+    @property
+    def seed(self) -> int | None:
+        """The seed named in the note, if any."""
+        found = _SEED.search(self.note)
+        return int(found.group(1)) if found else None
+
+    def describe(self, episode_id: str, started_ns: int) -> dict[str, Any]:
+        """Content of ``episode.json`` while the episode is open."""
+        return {
+            "id": episode_id,
+            "state": "recording",
+            "task": self.task,
+            "operator": self.operator,
+            "outcome": UNLABELLED,
+            "note": self.note,
+            "seed": self.seed,
+            "started_ns": started_ns,
+            "started_utc": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "namespace": self.namespace,
+            "software_version": self.software_version,
+            "contract_hash": self.contract_hash,
+            "contract": dict(self.contract),
+        }
+
+
+def create_episode_folder(directory: Path, task: str) -> Path:
+    """Make the folder of the next episode: ``episode_<number>_<task>``, numbered within the directory.
+
+    Discarded episodes keep their number, so an id is never given twice.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", task).strip("-") or "untitled"
+    present = [*directory.iterdir(), *(directory / DISCARDED_FOLDER).glob("*")]
+    numbers = [int(match.group(1)) for path in present if (match := _NUMBERED.match(path.name))]
+    number = max(numbers, default=0) + 1
+    while True:
+        folder = directory / f"episode_{number:04d}_{name}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def write_episode_file(folder: Path, description: Mapping[str, Any]) -> None:
+    """Replace ``episode.json`` atomically."""
+    write_text_atomically(folder / EPISODE_FILE, json.dumps(description, indent=2) + "\n")
+
+
+def read_episode_file(folder: Path) -> dict[str, Any]:
+    """Read ``episode.json``.
+
+    Raises:
+        EpisodeError: If it is missing or not JSON; names the file.
+    """
+    path = folder / EPISODE_FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EpisodeError(f"{folder} is not an episode: it has no {EPISODE_FILE}") from error
+    except json.JSONDecodeError as error:
+        raise EpisodeError(f"{path} is not valid JSON: {error}") from error
+    return content
+
+
+def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
+    """Give a closed episode another outcome; a discarded one moves to the ``discarded`` folder and back.
+
+    Args:
+        folder: The episode's folder.
+        outcome: One of ``OUTCOMES``.
+        note: Text appended to the note; empty for none.
+
+    Returns:
+        Where the episode lies now.
+
+    Raises:
+        EpisodeError: If the outcome is unknown or the folder holds no closed episode.
+    """
+    if outcome not in OUTCOMES:
+        raise EpisodeError(f"outcome {outcome!r} is none of {', '.join(OUTCOMES)}")
+    description = read_episode_file(folder)
+    if description["state"] != "closed":
+        raise EpisodeError(f"{folder.name} is not closed yet")
+    description["outcome"] = outcome
+    if note:
+        description["note"] = f"{description['note']}; {note}" if description["note"] else note
+    write_episode_file(folder, description)
+    return _place(folder, outcome)
+
+
+def find_episode(directory: Path, episode_id: str) -> Path:
+    """Folder of an episode, discarded or not.
+
+    Raises:
+        EpisodeError: If there is none of that id.
+    """
+    for folder in (directory / episode_id, directory / DISCARDED_FOLDER / episode_id):
+        if episode_id and Path(episode_id).name == episode_id and (folder / EPISODE_FILE).is_file():
+            return folder
+    raise EpisodeError(f"no episode {episode_id!r} in {directory}")
+
+
+def _place(folder: Path, outcome: str) -> Path:
+    is_discarded = folder.parent.name == DISCARDED_FOLDER
+    if (outcome == DISCARD) == is_discarded:
+        return folder
+    parent = folder.parent.parent if is_discarded else folder.parent / DISCARDED_FOLDER
+    parent.mkdir(exist_ok=True)
+    return folder.rename(parent / folder.name)
