@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import rclpy
 from dp_core.configuration import ConfigurationError
@@ -16,26 +15,18 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 
-class ShellNode(Protocol):
-    """What :func:`run_node` needs: an rclpy node with ``close``, which stops its threads and closes its files."""
-
-    def close(self) -> None:
-        """Stop threads, close files; called once, before the node is destroyed."""
-
-
 def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
     """Build a node, spin it until SIGINT or SIGTERM, close it in order.
 
     Args:
-        build: makes the node; a :class:`ConfigurationError` or ValueError it raises ends the process with one line.
+        build: makes the node, which has a ``close`` that stops its threads and closes its files; a :class:`ConfigurationError` or ValueError it raises ends the process with one line.
         args: command line; None takes sys.argv.
 
     Returns:
         Exit status: 0 after a signal, 2 on bad configuration.
     """
+    # rclpy's own handlers of SIGINT and SIGTERM wake the executor up; Python's alone would wait for the next message.
     rclpy.init(args=args)
-    # `ros2 launch` and our own process group stop nodes with SIGINT first, systemd with SIGTERM: both are orderly.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
     node: Any = None
     status = 0
     try:
@@ -59,10 +50,6 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
     return status
-
-
-def _raise_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def declare(
