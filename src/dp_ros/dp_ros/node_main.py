@@ -19,7 +19,8 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
     """Build a node, spin it until SIGINT or SIGTERM, close it in order.
 
     Args:
-        build: makes the node, which has a ``close`` that stops its threads and closes its files; a :class:`ConfigurationError` or ValueError it raises ends the process with one line.
+        build: makes the node, which has a ``close`` that stops its threads and closes its files; a
+            :class:`ConfigurationError` or ValueError it raises ends the process with one line.
         args: command line; None takes sys.argv.
 
     Returns:

@@ -78,8 +78,9 @@ class SpacenavdDevice:
         kind = event[0]
         if kind == _MOTION:
             x, y, z, rx, ry, rz = event[1:7]
-            # spacenavd's frame is x right, y up, z backward seen from the user, who faces along the robot's x.
-            self._axes = np.clip(np.array([-z, -x, y, -rz, -rx, ry]) / FULL_SCALE, -1.0, 1.0)
+            # spacenavd's frame is x right, y up, z away from the user, who faces along the robot's x: the same
+            # conversion as the spacenav node of ROS makes.
+            self._axes = np.clip(np.array([z, -x, y, rz, -rx, ry]) / FULL_SCALE, -1.0, 1.0)
         elif kind in (_BUTTON_PRESS, _BUTTON_RELEASE) and 0 <= event[1] < len(self._buttons):
             self._buttons[event[1]] = kind == _BUTTON_PRESS
 
