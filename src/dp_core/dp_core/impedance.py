@@ -35,8 +35,8 @@ class ImpedanceGains:
         torque_rate_limit_Nm_s: largest change of each joint's torque per second (Franka: 1000).
     """
 
-    translational_stiffness_N_m: float = 2000.0
-    rotational_stiffness_Nm_rad: float = 80.0
+    translational_stiffness_N_m: float = 3000.0
+    rotational_stiffness_Nm_rad: float = 150.0
     damping_ratio: float = 1.0
     posture_stiffness_Nm_rad: float = 10.0
     torque_limit_Nm: tuple[float, ...] = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
