@@ -130,10 +130,10 @@ class ControlCore:
         if inputs.mode is not None:
             self._request(inputs.mode, cycle)
         self._advance_pending(cycle)
-        if self._mode in RUNNING:
-            self._supervise(cycle)
-        self._take_chunks(cycle)
-        self._move(cycle)
+        if self._mode in RUNNING and self._motion is not None:
+            self._supervise(self._motion, cycle)
+        if self._motion is not None:
+            self._motion = self._move(self._motion, cycle)
         pose = None if self._motion is None else self._motion.pose
         sends = self._mode in RUNNING or (self._motion is not None and not self._motion.resting)
         return ControlOutput(
@@ -142,7 +142,7 @@ class ControlCore:
             commanded_pose=pose,
             width=self._gripper.width,
             gripper_changed=cycle.gripper_changed,
-            input_alive=cycle.alive,
+            input_alive=cycle.alive and self._motion is not None,
             active_limits=cycle.limits,
             reports=tuple(cycle.reports),
             text=cycle.text or self._fault,
@@ -188,16 +188,15 @@ class ControlCore:
         if ended is not None:
             cycle.reports.append(ended)
 
-    def _supervise(self, cycle: _Cycle) -> None:
+    def _supervise(self, motion: Motion, cycle: _Cycle) -> None:
         """Fault on a measured pose that is stale or far from the command."""
         measured = cycle.inputs.measured_pose
         spec, topic = self._contract.control, self._contract.streams["ee_pose"].topic
-        assert self._motion is not None, "a running mode always has a motion"
         if measured is None or cycle.t_ns - measured.t_ns > 1e9 * spec.state_max_age_s:
             age = "never came" if measured is None else f"is {(cycle.t_ns - measured.t_ns) * 1e-9:.2f} s old"
             self._enter_fault(f"measured pose on {topic} {age} (limit {spec.state_max_age_s} s)", cycle)
             return
-        error_m = float(pose_distance(self._motion.pose, measured.value)[0])
+        error_m = float(pose_distance(motion.pose, measured.value)[0])
         if error_m > spec.track_error_m:
             self._enter_fault(
                 f"arm is {error_m:.3f} m from its command (limit {spec.track_error_m} m): blocked or pushed", cycle
@@ -207,56 +206,42 @@ class ControlCore:
         self._enter(Mode.FAULT, cycle)
         self._fault = reason
 
-    def _take_chunks(self, cycle: _Cycle) -> None:
-        if self._mode != Mode.POLICY or self._motion is None:
-            return
-        for chunk in cycle.inputs.chunks:
-            record, _ = self._schedule.merge(chunk, cycle.t_ns, self._motion.pose)
-            if record is not None:
-                cycle.reports.append(record)
-
-    def _move(self, cycle: _Cycle) -> None:
-        if self._motion is None:
-            cycle.alive = False
-            return
+    def _move(self, motion: Motion, cycle: _Cycle) -> Motion:
+        """The motion of this cycle in the present mode."""
         stopping = self.pending == Mode.STOPPED
         if self._mode == Mode.TELEOP and not stopping:
-            self._move_by_twist(cycle)
-        elif self._mode == Mode.POLICY and not stopping:
-            self._move_by_chunk(cycle)
-        else:
-            self._brake(cycle)
+            return self._move_by_twist(motion, cycle)
+        if self._mode == Mode.POLICY and not stopping:
+            return self._move_by_chunk(motion, cycle)
+        return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, self._contract.limits), cycle)
 
-    def _brake(self, cycle: _Cycle) -> None:
-        assert self._motion is not None
-        self._motion, cycle.limits = follow_twist(self._motion, np.zeros(6), cycle.dt_s, self._contract.limits)
+    def _limited(self, result: tuple[Motion, tuple[str, ...]], cycle: _Cycle) -> Motion:
+        motion, cycle.limits = result
+        return motion
 
-    def _move_by_twist(self, cycle: _Cycle) -> None:
-        assert self._motion is not None
+    def _move_by_twist(self, motion: Motion, cycle: _Cycle) -> Motion:
         for width in cycle.inputs.widths:
             cycle.gripper_changed |= self._gripper.command(width)
         twist, max_age_s = cycle.inputs.twist, self._contract.control.input_max_age_s
         if twist is None or abs(cycle.t_ns - twist.t_ns) > 1e9 * max_age_s:
             cycle.alive = False
-            cycle.text = (
-                "no teleop/twist yet: holding" if twist is None else f"teleop/twist older than {max_age_s} s: holding"
-            )
-            self._brake(cycle)
-            return
-        self._motion, cycle.limits = follow_twist(self._motion, twist.value, cycle.dt_s, self._contract.limits)
+            cycle.text = f"no teleop/twist newer than {max_age_s} s: holding"
+        wanted = twist.value if twist is not None and cycle.alive else np.zeros(6)
+        return self._limited(follow_twist(motion, wanted, cycle.dt_s, self._contract.limits), cycle)
 
-    def _move_by_chunk(self, cycle: _Cycle) -> None:
-        assert self._motion is not None
+    def _move_by_chunk(self, motion: Motion, cycle: _Cycle) -> Motion:
+        for chunk in cycle.inputs.chunks:
+            record, _ = self._schedule.merge(chunk, cycle.t_ns, motion.pose)
+            if record is not None:
+                cycle.reports.append(record)
         target = self._schedule.target(cycle.t_ns)
         if target is None:
             cycle.alive = False
             cycle.text = "no policy/chunk yet: holding"
-            self._brake(cycle)
-            return
+            return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, self._contract.limits), cycle)
         if target.ended:
             cycle.alive = False
             cycle.text = "last action of the chunk reached and no newer chunk: holding"
         cycle.gripper_changed |= self._gripper.follow(target.width)
-        self._motion, cycle.limits = follow_pose(
-            self._motion, target.pose, target.twist, cycle.dt_s, self._contract.limits
-        )
+        limits = self._contract.limits
+        return self._limited(follow_pose(motion, target.pose, target.twist, cycle.dt_s, limits), cycle)
