@@ -1,0 +1,158 @@
+"""The policy: observations in, chunks of actions in physical units out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dp_policy.config import PolicyConfig
+from dp_policy.diffusion import DiffusionHead
+from dp_policy.encoders import ObservationEncoder
+from dp_policy.normaliser import Normaliser
+
+
+class ObservationError(ValueError):
+    """An observation does not have the cameras or shapes that the policy was trained with."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of training windows.
+
+    Attributes:
+        images: per camera (B, To, H, W, 3) uint8, newest frame last.
+        proprioception: (B, To, P) float32, physical units.
+        actions: (B, Tp, A) float32, physical units; the first belongs to the newest frame's time.
+        weights: (B, Tp) float32 loss weights, below 1 where the chunk reaches past the episode.
+    """
+
+    images: Mapping[str, Tensor]
+    proprioception: Tensor
+    actions: Tensor
+    weights: Tensor
+
+
+class Policy(nn.Module, ABC):
+    """The seam between learning and running: encode once per frame, plan chunks, compute a training loss."""
+
+    config: PolicyConfig
+    normaliser: Normaliser
+
+    @abstractmethod
+    def encode_frame(
+        self, images: Mapping[str, Tensor], proprioception: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Features of single frames, cacheable: (B, H, W, 3) uint8 each and (B, P) to (B, F)."""
+
+    @abstractmethod
+    def plan(
+        self,
+        features: Tensor,
+        previous_plan: Tensor | None = None,
+        n_late: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Chunks of actions.
+
+        Args:
+            features: (B, To * F) of :meth:`encode`.
+            previous_plan: (B, Tp, A) chunk now being executed, shifted to start at this observation's time.
+            n_late: leading actions of ``previous_plan`` that will have run before the new chunk arrives.
+            generator: draws the noise.
+
+        Returns:
+            (B, Tp, A) float32, physical units.
+        """
+
+    @abstractmethod
+    def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
+        """Scalar training loss, with augmentation drawn from ``generator``."""
+
+    def encode(
+        self, images: Mapping[str, Tensor], proprioception: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Features of an observation window.
+
+        Args:
+            images: per camera (B, To, H, W, 3) uint8 rgb, newest last.
+            proprioception: (B, To, P) float32, physical units.
+            generator: draws the augmentation; None in deployment.
+
+        Returns:
+            (B, To * F), oldest frame first.
+
+        Raises:
+            ObservationError: a camera is missing or a shape is not the trained one.
+        """
+        self._check(images, proprioception)
+        frames = {camera: pixels.flatten(0, 1) for camera, pixels in images.items()}
+        features = self.encode_frame(frames, proprioception.flatten(0, 1), generator)
+        return features.view(proprioception.shape[0], -1)
+
+    def _check(self, images: Mapping[str, Tensor], proprioception: Tensor) -> None:
+        wanted = self.config.observation
+        missing = [camera for camera in wanted.cameras if camera not in images]
+        if missing:
+            raise ObservationError(
+                f"the policy needs camera {missing[0]!r}; given: {', '.join(sorted(images)) or 'none'}"
+            )
+        shape = (wanted.history, wanted.image_height, wanted.image_width, 3)
+        for camera in wanted.cameras:
+            if tuple(images[camera].shape[1:]) != shape or images[camera].dtype != torch.uint8:
+                raise ObservationError(
+                    f"images of {camera!r} must be uint8 (B, To, H, W, 3) with {shape}, "
+                    f"got {images[camera].dtype} {tuple(images[camera].shape[1:])}"
+                )
+        if tuple(proprioception.shape[1:]) != (wanted.history, wanted.proprioception_dim):
+            raise ObservationError(
+                f"proprioception must be (B, {wanted.history}, {wanted.proprioception_dim}), "
+                f"got {tuple(proprioception.shape)}"
+            )
+
+
+class DiffusionPolicy(Policy):
+    """Visuomotor diffusion policy (arXiv 2303.04137)."""
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.normaliser = Normaliser(
+            config.normaliser, config.observation.proprioception_dim, config.action.dim
+        )
+        self.encoder = ObservationEncoder(config)
+        self.head = DiffusionHead(config, self.encoder.frame_features * config.observation.history)
+
+    def set_precision(self, dtype: torch.dtype) -> DiffusionPolicy:
+        """Convert the networks (never the normaliser) to ``dtype``; image networks become channels-last."""
+        self.encoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.head.to(dtype=dtype)
+        return self
+
+    def encode_frame(
+        self, images: Mapping[str, Tensor], proprioception: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return self.encoder(images, proprioception, self.normaliser, generator)
+
+    def plan(
+        self,
+        features: Tensor,
+        previous_plan: Tensor | None = None,
+        n_late: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Chunks of actions, see :meth:`Policy.plan`; this head does not condition on the previous plan."""
+        return self.normaliser.action.restore(self.head.sample(features, generator))
+
+    def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
+        features = self.encode(batch.images, batch.proprioception, generator)
+        chunks = self.normaliser.action.normalise(batch.actions)
+        return self.head.loss(features, chunks, batch.weights, draws, generator)
+
+
+def build_policy(config: PolicyConfig) -> Policy:
+    """The policy that the configuration describes, with fresh weights and an identity normaliser."""
+    return DiffusionPolicy(config)
