@@ -27,8 +27,8 @@ def interpreter_problem():
     if not SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1]:
         return (
             f"Python {platform.python_version()} at {sys.executable} is not supported: the pinned ROS 2 "
-            "wheels serve 3.11 to 3.13. Install one (apt-get install python3.12 python3.12-venv python3.12-dev) and "
-            "run: make setup PYTHON=python3.12"
+            "wheels serve 3.11 to 3.13. Install one (apt-get install python3.12 python3.12-venv python3.12-dev) "
+            "and run: make setup PYTHON=python3.12"
         )
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return (

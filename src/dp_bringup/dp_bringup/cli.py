@@ -1,0 +1,95 @@
+"""The `dp` command line: finds the subcommand, imports only its module, and turns expected failures into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from dp_bringup.errors import is_expected
+
+COMMANDS = {
+    "doctor": "check this machine and say what each missing thing costs",
+    "up": "start a node graph: teleop or deploy",
+    "demo": "the whole loop: record, train, deploy and score on the simulated cell",
+    "record": "record demonstrations with the scripted operator",
+    "dataset": "build a training store from bags, or describe one",
+    "train": "train a policy from a store",
+    "eval": "score a checkpoint in the simulated cell",
+    "bag": "describe a recorded episode",
+}
+EPILOG = "examples:\n  dp doctor\n  dp demo --task place\n  dp train --help"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 1 result below expectation, 2 refused, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _top_parser()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        parser.print_help()
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        parser.parse_args(arguments)
+    name = arguments[0]
+    if name not in COMMANDS:
+        return _fail(f"no command '{name}'; valid: {', '.join(COMMANDS)}")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        module = importlib.import_module(f"dp_bringup.commands.{name}")
+        return int(module.run(_command_parser(name, module).parse_args(arguments[1:])))
+    except KeyboardInterrupt:
+        print("\ndp: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_expected(error) or os.environ.get("DP_TRACEBACK"):
+            raise
+        return _fail(str(error))
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:8s} {summary}" for name, summary in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="dp",
+        usage="dp COMMAND [options]",
+        description=f"Diffusion Policy on ROS 2 robots.\n\ncommands:\n{listing}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dp {_version()}")
+    return parser
+
+
+def _command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"dp {name}",
+        description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
+        epilog=module.EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("diffusion-policy-ros2")
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    """A request to end (SIGTERM) takes the same road as Ctrl-C, so that children end and recordings close."""
+    raise KeyboardInterrupt
+
+
+def _fail(message: str) -> int:
+    print(f"dp: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

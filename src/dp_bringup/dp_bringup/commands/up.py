@@ -1,0 +1,41 @@
+"""`dp up`: start a node graph and keep it until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from dp_bringup.graph import MODES, OPTIONS, build_graph, options_of
+from dp_bringup.processes import ProcessGroup
+from dp_bringup.run_folder import new_run_folder
+
+EXAMPLES = """examples:
+  dp up teleop --task place                     # simulated cell, scripted operator, recorder
+  dp up teleop --operator false                 # drive it yourself: publish spacenav/joy (spacenav node)
+  dp up deploy --checkpoint runs/latest/checkpoint
+The same graphs by launch: ros2 launch launch/teleop.launch.py cell:=sim_franka"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments: the graph, and each option that graphs have."""
+    parser.add_argument("graph", choices=MODES, help="which graph to start")
+    parser.add_argument("--run", type=Path, help="folder for logs and parameters (default: a new one under runs/)")
+    for option in OPTIONS:
+        flag = f"--{option.name.replace('_', '-')}"
+        parser.add_argument(flag, default=option.default, help=f"{option.description} (default: {option.default})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the graph, watch it, end it."""
+    choices = {option.name: getattr(args, option.name) for option in options_of(args.graph)}
+    nodes = build_graph(args.graph, **choices)
+    folder = args.run or new_run_folder(Path("runs"))
+    with ProcessGroup(folder) as group:
+        group.start_graph(nodes)
+        print(f"{args.graph}: {', '.join(node.name for node in nodes)}; logs in {group.log_dir}")
+        domain = group.environment["ROS_DOMAIN_ID"]
+        print(f"ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST; Ctrl-C ends it")
+        while True:
+            group.check()
+            time.sleep(0.5)

@@ -1,0 +1,268 @@
+"""Checks of the machine: what is there, what a missing thing costs, and how to get it.
+
+Each check is a function without arguments that returns a :class:`Finding`; none of them changes anything, and none
+of them raises.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dp_core.contract import ContractError, config_directory
+
+OK, WARN, MISSING = "ok", "warn", "missing"
+SUPPORTED_PYTHON = ((3, 11), (3, 13))
+MIN_SEGMENT_BYTES = 8 << 20  # four 640x480 frames and some
+MIN_SHM_BYTES = 256 << 20
+MIN_DISK_BYTES = 5 << 30
+RENDER_PROBE = (
+    "import mujoco; m = mujoco.MjModel.from_xml_string('<mujoco><worldbody><geom size=\"1\"/></worldbody></mujoco>'); "
+    "d = mujoco.MjData(m); mujoco.mj_forward(m, d); r = mujoco.Renderer(m, 16, 16); "
+    "r.update_scene(d); r.render(); r.close()"
+)
+SPACEMOUSE_VENDORS = ("256f", "046d")
+REALSENSE_VENDOR, REALSENSE_NAME = "8086", "RealSense"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of a check. `cost`: what is lost while it is not ok. `fix`: what to do."""
+
+    name: str
+    state: str
+    found: str
+    cost: str = ""
+    fix: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def check_python() -> Finding:
+    """The interpreter's version."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
+    if SUPPORTED_PYTHON[0] <= sys.version_info[:2] <= SUPPORTED_PYTHON[1]:
+        return Finding("python", OK, version)
+    cost = "the pinned packages are not tested with it"
+    return Finding("python", WARN, version, cost, "PYTHON=python3.12 make setup")
+
+
+def check_rclpy() -> Finding:
+    """ROS 2's Python client library."""
+    fix = "make setup, or source /opt/ros/jazzy/setup.bash"
+    return _module("rclpy", "no ROS: nothing but offline training works", fix)
+
+
+def check_rmw() -> Finding:
+    """The middleware that rclpy talks to."""
+    try:
+        from rclpy.utilities import get_rmw_implementation_identifier
+
+        name = get_rmw_implementation_identifier()
+    except Exception as error:
+        return Finding("rmw", MISSING, str(error), "nodes cannot talk to each other", "make setup")
+    if name == "rmw_fastrtps_cpp":
+        return Finding("rmw", OK, name)
+    cost = "the DDS profile of this project is for Fast DDS: large images may be lost"
+    return Finding("rmw", WARN, name, cost, "export RMW_IMPLEMENTATION=rmw_fastrtps_cpp")
+
+
+def check_messages() -> Finding:
+    """The compiled message package."""
+    try:
+        from dp_msgs.msg import ActionChunk
+
+        ActionChunk()
+    except Exception as error:
+        return Finding("dp_msgs", MISSING, str(error), "no node of this project starts", "make setup, or colcon build")
+    return Finding("dp_msgs", OK, "compiled and importable")
+
+
+def check_torch() -> Finding:
+    """PyTorch."""
+    return _module("torch", "no training and no policy node", "make setup")
+
+
+def check_gpu() -> Finding:
+    """A CUDA device that torch can use."""
+    try:
+        import torch
+
+        if torch.cuda.is_available():
+            return Finding("gpu", OK, torch.cuda.get_device_name(0))
+    except ImportError:
+        pass
+    cost = "the small policy trains in minutes on the processor; the paper-size one needs days"
+    return Finding("gpu", WARN, "no CUDA device", cost, "an NVIDIA GPU with its driver, and a CUDA build of torch")
+
+
+def check_rendering() -> Finding:
+    """Off-screen rendering of the simulated cameras, tried in a subprocess that may crash."""
+    chosen = os.environ.get("MUJOCO_GL")
+    for backend in (chosen,) if chosen else ("egl", "osmesa"):
+        environment = {**os.environ, "MUJOCO_GL": backend}
+        command = [sys.executable, "-c", RENDER_PROBE]
+        try:
+            subprocess.run(command, env=environment, capture_output=True, timeout=60, check=True)
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return Finding("rendering", OK, f"MUJOCO_GL={backend}")
+    cost = "the simulated cameras do not work, so no demo"
+    return Finding("rendering", MISSING, "no back end renders", cost, "sudo apt-get install libegl1 libgl1-mesa-dri")
+
+
+def check_dds_profile() -> Finding:
+    """The DDS profile, and that its shared-memory segment holds camera frames."""
+    cost = "the default shared-memory segment is smaller than one camera frame: images get lost"
+    try:
+        path = Path(os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or config_directory() / "dds" / "fastdds.xml")
+        sizes = [int(e.text or 0) for e in ElementTree.parse(path).iter() if e.tag.endswith("segment_size")]
+    except (OSError, ValueError, ElementTree.ParseError, ContractError) as error:
+        return Finding("dds profile", MISSING, str(error), cost, "restore config/dds/fastdds.xml")
+    if not sizes or max(sizes) < MIN_SEGMENT_BYTES:
+        fix = f"raise segment_size in {path} to {MIN_SEGMENT_BYTES} or more"
+        return Finding("dds profile", WARN, f"{path}: segment {max(sizes, default=0)} bytes", cost, fix)
+    return Finding("dds profile", OK, f"{path.name}, segment {max(sizes) >> 20} MiB")
+
+
+def check_shared_memory() -> Finding:
+    """Room in /dev/shm, and segments that killed processes left there."""
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        cost = "images travel by UDP, slower"
+        return Finding("shared memory", MISSING, "no /dev/shm", cost, "mount a tmpfs on /dev/shm")
+    free = shutil.disk_usage(folder).free
+    left = sum(1 for _ in folder.glob("fastrtps_*"))
+    found = f"{free >> 20} MiB free, {left} Fast DDS segments"
+    if free < MIN_SHM_BYTES:
+        cost = "participants fail to start when their segment does not fit"
+        return Finding("shared memory", WARN, found, cost, "docker run --shm-size=1g, or `fastdds shm clean`")
+    return Finding("shared memory", OK, found)
+
+
+def check_disk() -> Finding:
+    """Free space where runs are written."""
+    free = shutil.disk_usage(Path.cwd()).free
+    if free < MIN_DISK_BYTES:
+        cost = "a demo writes 2 to 4 GB; real cameras 60 MB per second"
+        return Finding("disk", WARN, f"{free / 2**30:.1f} GiB free", cost, "free some space, or run elsewhere")
+    return Finding("disk", OK, f"{free / 2**30:.0f} GiB free")
+
+
+def check_real_time() -> Finding:
+    """Permission for real-time scheduling, tried in a child that ends at once."""
+    command = [sys.executable, "-S", "-c", "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"]
+    if subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0:
+        return Finding("real time", OK, "SCHED_FIFO permitted")
+    cost = "the 99th percentile of the control period grows; a real arm feels it, the simulator does not"
+    fix = "add your user to a group with rtprio 80 in /etc/security/limits.d, then log in again"
+    return Finding("real time", WARN, "SCHED_FIFO refused", cost, fix)
+
+
+def check_spacemouse() -> Finding:
+    """A SpaceMouse: its daemon or the device itself."""
+    if any(Path(path).exists() for path in ("/var/run/spnav.sock", "/run/spnav.sock")):
+        return Finding("spacemouse", OK, "spacenavd is running")
+    present = any(vendor in SPACEMOUSE_VENDORS and "Space" in name for vendor, name in usb_devices())
+    found = "plugged in, but spacenavd does not run" if present else "none"
+    fix = "sudo apt-get install spacenavd" if present else "plug it in; the scripted operator needs none"
+    return Finding("spacemouse", WARN, found, "no demonstrations by a person", fix)
+
+
+def check_camera() -> Finding:
+    """A RealSense camera on USB."""
+    names = [name for vendor, name in usb_devices() if vendor == REALSENSE_VENDOR and REALSENSE_NAME in name]
+    if names:
+        return Finding("camera", OK, ", ".join(names))
+    return Finding("camera", WARN, "no RealSense", "no real cell; the simulated cell renders its own", "plug it in")
+
+
+def check_launch() -> Finding:
+    """The launch system, which is not on PyPI."""
+    if shutil.which("ros2"):
+        return Finding("ros2 launch", OK, str(shutil.which("ros2")))
+    cost = "launch files do not run; `dp up` starts the same graphs"
+    return Finding("ros2 launch", WARN, "no ros2 command", cost, "install ROS 2 Jazzy from apt")
+
+
+def check_video() -> Finding:
+    """The encoder of the report's video."""
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return Finding("video", OK, Path(get_ffmpeg_exe()).name)
+    except Exception as error:
+        return Finding("video", WARN, str(error), "the report has no video", "pip install imageio-ffmpeg")
+
+
+def check_temporary_folder() -> Finding:
+    """Whether the folder for locks and temporary files can be written."""
+    try:
+        with tempfile.TemporaryFile():
+            return Finding("temporary folder", OK, tempfile.gettempdir())
+    except OSError as error:
+        return Finding("temporary folder", MISSING, str(error), "no run can reserve its ROS domain", "set TMPDIR")
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_python,
+    check_rclpy,
+    check_rmw,
+    check_messages,
+    check_torch,
+    check_gpu,
+    check_rendering,
+    check_dds_profile,
+    check_shared_memory,
+    check_disk,
+    check_temporary_folder,
+    check_video,
+    check_real_time,
+    check_launch,
+    check_spacemouse,
+    check_camera,
+)
+
+
+def examine() -> list[Finding]:
+    """Run all checks."""
+    return [check() for check in CHECKS]
+
+
+def usb_devices() -> list[tuple[str, str]]:
+    """`(vendor id, product name)` of each USB device that the kernel lists."""
+    devices = []
+    for path in Path("/sys/bus/usb/devices").glob("*/idVendor"):
+        product = path.with_name("product")
+        name = product.read_text().strip() if product.is_file() else ""
+        devices.append((path.read_text().strip(), name))
+    return devices
+
+
+def _module(name: str, cost: str, fix: str) -> Finding:
+    """Whether a module imports, with its version."""
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        return Finding(name, MISSING, f"{type(error).__name__}: {error}", cost, fix)
+    version = getattr(module, "__version__", "") or _distribution_version(f"ros-{name}") or "installed"
+    return Finding(name, OK, version)
+
+
+def _distribution_version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
