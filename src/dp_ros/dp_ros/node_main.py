@@ -24,7 +24,7 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
         args: command line; None takes sys.argv.
 
     Returns:
-        Exit status: 0 after a signal, 2 on bad configuration.
+        Exit status: 0 after a signal, 2 on bad configuration, 3 when the node gave up (its ``failure`` says why).
     """
     # rclpy's own handlers of SIGINT and SIGTERM wake the executor up; Python's alone would wait for the next message.
     rclpy.init(args=args)
@@ -43,6 +43,10 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         status = 2
     finally:
+        failure = getattr(node, "failure", "")
+        if failure:
+            print(f"error: {failure}", file=sys.stderr, flush=True)
+            status = 3
         # A second signal must not interrupt the closing of files.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
