@@ -1,0 +1,28 @@
+"""Exponential moving average of the weights with the paper's warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dp_policy.config import EmaConfig
+
+
+def ema_decay(step: int, config: EmaConfig) -> float:
+    """Decay at the ``step``-th update (first: 0): min(decay, 1 - (1 + step)^-power); 0 takes the weights over."""
+    return min(config.decay, 1.0 - (1.0 + step) ** -config.power)
+
+
+class Ema:
+    """Averaged copies of some weights, float32; updated after every optimiser step."""
+
+    def __init__(self, weights: Sequence[Tensor], config: EmaConfig) -> None:
+        self.config = config
+        self.averages = [weight.detach().float().clone() for weight in weights]
+
+    @torch.no_grad()
+    def update(self, weights: Sequence[Tensor], step: int) -> None:
+        """Move the averages towards ``weights``; ``step`` counts from 0."""
+        torch._foreach_lerp_(self.averages, [weight.detach() for weight in weights], 1 - ema_decay(step, self.config))

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dp_policy.checkpoint import CheckpointError, load_checkpoint
+from dp_policy.config import PolicyConfig
+from dp_policy.engine import Engine
+from dp_trainer.run_folder import RunFolderError, checkpoint_folders
+from dp_trainer.train import TrainingDivergedError, train
+
+
+def tiny_config(**training: object) -> PolicyConfig:
+    return PolicyConfig.from_dict(
+        {
+            "name": "tiny",
+            "observation": {"history": 1},
+            "action": {"dim": 10, "horizon": 16, "steps": 8},
+            "encoder": {"kind": "compact", "width": 24, "keypoints": 16, "features": 32, "blocks": 1},
+            "denoiser": {"sizes": [32, 64], "step_features": 32, "activation": "silu"},
+            "diffusion": {"prediction": "sample", "inference_steps": 5},
+            "training": {
+                "steps": 40,
+                "batch_size": 16,
+                "noise_draws": 2,
+                "learning_rate": 1e-3,
+                "warmup_steps": 10,
+                "gradient_clip": 1.0,
+                "validation_fraction": 0.1,
+                "validation_interval": 0,
+                "checkpoint_interval": 10,
+                **training,
+            },
+        }
+    )
+
+
+def read_losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "losses.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_learns_to_move_to_what_it_sees(blob_store: Path, tmp_path: Path, precision: str) -> None:
+    """Final positions, which only the image tells, are predicted far better than by the mean."""
+    config = tiny_config(steps=450, batch_size=32, checkpoint_interval=450, precision=precision)
+    result = train(blob_store, config, tmp_path, seed=1)
+    assert result.validation is not None
+    # the blob's position has a standard deviation of 0.2 m and 0.1 m: a constant is off by about 0.1 m mid-way
+    assert result.validation.position_error_m < 0.05
+    assert np.mean(result.losses[-20:]) < 0.3 * np.mean(result.losses[:20])
+    loaded = load_checkpoint(result.checkpoint)
+    assert loaded.contract["name"] == "sim_franka"
+    assert Engine(loaded).infer(*Engine(loaded).blank_observation()).actions.shape == (16, 10)
+
+
+def test_resumed_run_gives_the_same_curve(blob_store: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(blob_store, tiny_config(steps=20), whole, seed=3)
+
+    class StopError(Exception):
+        pass
+
+    def stop(progress: object) -> None:
+        if progress.step == 14:  # type: ignore[attr-defined]
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(blob_store, tiny_config(steps=20), cut, seed=3, progress=stop)
+    result = train(blob_store, tiny_config(steps=20), cut, seed=3, resume=True)
+    assert result.first_step == 10
+    assert read_losses(cut) == read_losses(whole)
+    weights = [load_checkpoint(checkpoint_folders(folder)[-1]) for folder in (whole, cut)]
+    assert weights[0].policy_id == weights[1].policy_id
+
+
+def _train_in_process(store: Path, out: Path) -> None:
+    train(store, tiny_config(steps=20_000, checkpoint_interval=5), out, seed=3)
+
+
+def test_killed_run_leaves_whole_checkpoints(blob_store: Path, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_train_in_process, args=(blob_store, tmp_path))
+    process.start()
+    deadline = time.monotonic() + 60
+    while len(checkpoint_folders(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    step = int(checkpoint_folders(tmp_path)[-1].name.removeprefix("step_"))
+    result = train(blob_store, tiny_config(), tmp_path, steps=step + 2, seed=3, resume=True)
+    assert result.first_step == step
+    assert load_checkpoint(result.checkpoint).provenance["steps"] == step + 2
+
+
+def test_divergence_stops_and_keeps_the_last_good_checkpoint(blob_store: Path, tmp_path: Path) -> None:
+    from dp_trainer import train as module
+
+    original = module.TrainingRun.step
+
+    def poisoned(self: module.TrainingRun, step: int, pace: object) -> tuple[float, float]:
+        if step == 13:
+            with torch.no_grad():
+                next(self.policy.parameters()).fill_(float("nan"))
+        return original(self, step, pace)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.TrainingRun, "step", poisoned)
+        with pytest.raises(TrainingDivergedError, match=r"step 13: loss nan.*step_0000010"):
+            train(blob_store, tiny_config(), tmp_path)
+    weights = load_checkpoint(checkpoint_folders(tmp_path)[-1]).policy.state_dict()
+    assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+
+
+def test_errors_for_folders(blob_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        train(blob_store, tiny_config(), tmp_path, resume=True)
+    train(blob_store, tiny_config(), tmp_path, steps=2)
+    with pytest.raises(RunFolderError, match="resume it or choose"):
+        train(blob_store, tiny_config(), tmp_path, steps=2)
+    with pytest.raises(ValueError, match="steps"):
+        train(blob_store, tiny_config(), tmp_path, steps=0)
