@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class EpisodeRequest:
             "note": self.note,
             "seed": self.seed,
             "started_ns": started_ns,
-            "started_utc": datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+            "started_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "namespace": self.namespace,
             "software_version": self.software_version,
             "contract_hash": self.contract_hash,
