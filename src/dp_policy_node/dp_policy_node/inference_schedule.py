@@ -34,7 +34,7 @@ class InferenceSchedule:
     ) -> None:
         if steps < 1 or period_ns <= 0 or observation_period_ns <= 0:
             raise ValueError(
-                f"steps {steps}, period_ns {period_ns} and observation_period_ns {observation_period_ns} must be positive"
+                f"steps {steps}, period_ns {period_ns}, observation_period_ns {observation_period_ns}: all must be > 0"
             )
         self._committed_ns = steps * period_ns
         self._observation_period_ns = observation_period_ns
