@@ -165,6 +165,8 @@ class ScriptedOperator:
         wanted = np.zeros(6)
         wanted[:3] = pull * error / max(distance, 1e-6)
         wanted[3:] = np.clip(feel.angular_gain * turn / feel.angular_scale_rad_s, -0.7, 0.7)
+        # A hand that wants a little motion pushes past the deadband.
+        wanted += feel.deadband * np.tanh(wanted / 0.03)
         return wanted, distance < phase.tolerance_m and angle < phase.tolerance_rad
 
     def _lost_object(self, seen: OperatorView) -> bool:

@@ -19,7 +19,7 @@ TRAVEL_HEIGHT_M = 0.09
 PASSING_DISTANCE_M = 0.11
 POSITION_TOLERANCE_M = 0.02
 HEIGHT_TOLERANCE_M = 0.03
-REST_SPEED_M_S = 0.03
+REST_SPEED_M_S = 0.015
 
 
 class ReachAround(Task):
@@ -79,7 +79,7 @@ class ReachAround(Task):
         return (
             Phase("swing_out", lambda _: Goal(0.47, y, TRAVEL_HEIGHT_M), 0.04, tolerance_rad=1.0, through=True),
             Phase("pass", lambda _: Goal(0.58, y, TRAVEL_HEIGHT_M), 0.04, tolerance_rad=1.0, through=True),
-            Phase("reach", _above_goal, 0.010),
+            Phase("reach", _above_goal, 0.008),
         )
 
 
