@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from dp_policy.config import EncoderConfig, PolicyConfig
+from dp_policy.encoders import CompactEncoder, crop_images
+from dp_policy.policy import DiffusionPolicy, ObservationError
+from dp_policy.resnet import ResNet18
+
+
+def test_resnet_is_resnet18() -> None:
+    trunk = ResNet18()
+    assert sum(p.numel() for p in trunk.parameters()) == 11_176_512  # published size without the classifier
+    assert trunk(torch.zeros(1, 3, 96, 64)).shape == (1, 512, 3, 2)
+
+
+def test_compact_starts_as_its_stem() -> None:
+    """Residual blocks start as the identity, so removing them changes nothing at first."""
+    encoder = CompactEncoder(EncoderConfig(kind="compact"))
+    images = torch.randn(2, 3, 32, 32)
+    before = encoder(images)
+    encoder.blocks = torch.nn.Sequential()
+    torch.testing.assert_close(encoder(images), before)
+
+
+def test_crop_repeats_edges() -> None:
+    image = torch.arange(9, dtype=torch.uint8).view(1, 3, 3, 1).expand(1, 3, 3, 3)
+    crop = crop_images(image, torch.tensor([-1]), torch.tensor([1]), 3, 3)
+    assert crop[0, :, :, 0].tolist() == [[1, 2, 2], [1, 2, 2], [4, 5, 5]]
+
+
+def test_crop_is_random_in_training_and_centred_in_deployment(small_config: Callable[..., PolicyConfig]) -> None:
+    config = small_config(encoder={"crop_ratio": 0.5, "space_to_depth": 2})
+    encoder = DiffusionPolicy(config).encoder
+    images = torch.arange(32, dtype=torch.uint8).view(1, 32, 1, 1).expand(64, 32, 32, 3)
+    assert encoder._augment(images, None)[0, :, 0, 0].tolist() == list(range(8, 24))
+    tops = encoder._augment(images, torch.Generator().manual_seed(0))[:, 0, 0, 0].tolist()
+    assert min(tops) == 0
+    assert max(tops) == 16
+
+
+def test_frames_are_encoded_alone(small_config: Callable[..., PolicyConfig]) -> None:
+    """A window's features are its frames' features side by side, so that frames can be cached."""
+    policy = DiffusionPolicy(small_config(observation={"history": 2}))
+    images = {"front": torch.randint(0, 255, (3, 2, 32, 32, 3), dtype=torch.uint8)}
+    state = torch.randn(3, 2, 10)
+    whole = policy.encode(images, state)
+    newest = policy.encode_frame({"front": images["front"][:, 1]}, state[:, 1])
+    torch.testing.assert_close(whole[:, newest.shape[1] :], newest)
+
+
+@pytest.mark.parametrize(
+    ("images", "state", "words"),
+    [
+        ({"wrist": (1, 1, 32, 32, 3)}, (1, 1, 10), "needs camera 'front'; given: wrist"),
+        ({"front": (1, 1, 16, 32, 3)}, (1, 1, 10), "images of 'front'"),
+        ({"front": (1, 1, 32, 32, 3)}, (1, 2, 10), "proprioception must be"),
+    ],
+)
+def test_wrong_observations_are_refused(
+    small_config: Callable[..., PolicyConfig], images: dict, state: tuple, words: str
+) -> None:
+    policy = DiffusionPolicy(small_config())
+    tensors = {name: torch.zeros(shape, dtype=torch.uint8) for name, shape in images.items()}
+    with pytest.raises(ObservationError, match=words):
+        policy.encode(tensors, torch.zeros(state))
