@@ -1,0 +1,71 @@
+"""Ticks on the monotonic clock and on /clock, over real DDS."""
+
+import threading
+import time
+
+from dp_ros.messages import ns_to_stamp
+from dp_ros.pacing import Pacer
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+
+from dp_ros import qos
+
+MS = 1_000_000
+
+
+def test_real_time_ticks_do_not_drift(context):
+    node = Node("paced", context=context)
+    pacer = Pacer(node, 10 * MS)
+    start = time.monotonic()
+    ticks = []
+    for _ in range(30):
+        ticks.append(pacer.wait())
+        time.sleep(0.004)
+    elapsed = time.monotonic() - start
+    # Each tick is due 10 ms after the one before whatever the loop did; skipped ticks only make it longer.
+    assert elapsed >= 0.299 and len(set(ticks)) == 30 and ticks == sorted(ticks)
+
+
+def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(context):
+    node = Node("paced", context=context)
+    pacer = Pacer(node, 10 * MS)
+    pacer.wait()
+    time.sleep(0.105)
+    pacer.wait()
+    before = time.monotonic()
+    pacer.wait()
+    assert pacer.overruns == 1 and time.monotonic() - before > 0.001
+
+
+def test_close_wakes_the_loop(context):
+    pacer = Pacer(Node("paced", context=context), 10**12)
+    threading.Timer(0.05, pacer.close).start()
+    assert pacer.wait() is None
+
+
+def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
+    node = Node("paced", context=context, parameter_overrides=[Parameter("use_sim_time", value=True)])
+    pacer = Pacer(node, 10 * MS)
+    source = Node("clock", context=context)
+    publisher = source.create_publisher(Clock, "/clock", qos.CLOCK)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    spinner = threading.Thread(target=executor.spin, daemon=True)
+    spinner.start()
+    ticks: list[int | None] = []
+    loop = threading.Thread(target=lambda: [ticks.append(t) for t in iter(pacer.wait, None)], daemon=True)
+    loop.start()
+    while publisher.get_subscription_count() == 0:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    sent = [1000, 1003, 1010, 1020, 1050, 10, 20]
+    for t in sent:
+        publisher.publish(Clock(clock=ns_to_stamp(t * MS)))
+        time.sleep(0.03)
+    pacer.close()
+    loop.join(2.0)
+    executor.shutdown()
+    # 1003 is in the tick of 1000; after the restart at 10 the ticks go on.
+    assert ticks == [t * MS for t in (1000, 1010, 1020, 1050, 10, 20)]
