@@ -109,7 +109,7 @@ class EpisodeRunner:
             raise
 
     def _watch(self, mode: int) -> str:
-        """Wait for success or failure (which includes the task's time limit); returns why control stopped, or nothing."""
+        """Wait for success or failure (the task's time limit is one); returns why control stopped, or nothing."""
         session = self._session
         last_ns, moved_at = 0, time.monotonic()
         stopped_since: float | None = None

@@ -22,9 +22,8 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from dp_bringup.errors import CommandError
-from dp_bringup.ledger import ChunkLedger
 from dp_bringup.processes import ProcessGroup
-from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, EpisodeState, SceneState
+from dp_msgs.msg import CommandState, EpisodeState, SceneState
 from dp_msgs.srv import ResetScene, SetMode, StartEpisode, StopEpisode
 from dp_ros import qos
 
@@ -45,7 +44,6 @@ class CellSession:
         scene: newest SceneState, None before the first.
         command: newest CommandState, None before the first.
         recorder: newest EpisodeState, None before the first.
-        ledger: what became of each chunk since the session began.
     """
 
     def __init__(self, group: ProcessGroup, contract: Contract) -> None:
@@ -59,12 +57,9 @@ class CellSession:
         self.scene: SceneState | None = None
         self.command: CommandState | None = None
         self.recorder: EpisodeState | None = None
-        self.ledger = ChunkLedger()
         self._subscribe(SceneState, "sim/scene_state", "scene", NEWEST)
         self._subscribe(CommandState, contract.streams["command"].topic, "command", NEWEST)
         self._subscribe(EpisodeState, "recorder/episode_state", "recorder", qos.LATCHED)
-        self._node.create_subscription(ActionChunk, "policy/chunk", self._on_chunk, qos.EVENT)
-        self._node.create_subscription(ChunkReport, "control/chunk_report", self._on_report, qos.EVENT)
         self._set_mode = self._node.create_client(SetMode, "control/set_mode")
         self._reset = self._node.create_client(ResetScene, "sim/reset")
         self._start = self._node.create_client(StartEpisode, "recorder/start_episode")
@@ -88,14 +83,6 @@ class CellSession:
             setattr(self, attribute, message)
 
         self._node.create_subscription(kind, topic, keep, profile)
-
-    def _on_chunk(self, message: ActionChunk) -> None:
-        self._events += 1
-        self.ledger.add_chunk(message)
-
-    def _on_report(self, message: ChunkReport) -> None:
-        self._events += 1
-        self.ledger.add_report(message)
 
     def poll(self) -> None:
         """Take what has arrived; raise when a process of the group has ended."""

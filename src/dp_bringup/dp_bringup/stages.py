@@ -47,8 +47,8 @@ def evaluate_policy(
     seeds: Sequence[int],
     on_episode: OnEpisode,
     rate: float = 1.0,
-) -> dict[str, Any]:
-    """Let the policy drive, by default in real time; returns the summary of the chunk ledger.
+) -> None:
+    """Let the policy drive, by default in real time.
 
     Args:
         folder: as in :func:`record_demonstrations`, like `recordings`, `cell`, `task`, `seeds` and `on_episode`.
@@ -61,9 +61,8 @@ def evaluate_policy(
         rate: simulated seconds per second.
     """
     nodes = {"cell": cell, "task": task, "record_dir": recordings, "rate": rate, "checkpoint": checkpoint}
-    if not seeds:
-        return {}
-    return _run("deploy", folder, cell, task, {**nodes, "seed": seeds[0]}, seeds, on_episode)
+    if seeds:
+        _run("deploy", folder, cell, task, {**nodes, "seed": seeds[0]}, seeds, on_episode)
 
 
 def _run(
@@ -74,7 +73,7 @@ def _run(
     choices: dict[str, Any],
     seeds: Sequence[int],
     on_episode: OnEpisode,
-) -> dict[str, Any]:
+) -> None:
     contract = load_contract(cell)
     load_task(task)  # an unknown task is refused before anything starts
     nodes = build_graph(mode, **choices)
@@ -86,4 +85,3 @@ def _run(
             run = runner.demonstrate if mode == "teleop" else runner.evaluate
             for seed in seeds:
                 on_episode(run(seed))
-            return session.ledger.summary()

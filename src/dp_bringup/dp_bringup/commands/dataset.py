@@ -79,7 +79,8 @@ def _info(args: argparse.Namespace) -> int:
     for name, image in store.images.items():
         print(f"camera {name}: {image.shape[2]}x{image.shape[1]}")
     for entry in store.episodes:
-        print(f"  {entry.id:32s} {entry.outcome:10s} {entry.steps:5d} steps, {entry.valid_steps} valid, seed {entry.seed}")
+        counts = f"{entry.steps:5d} steps, {entry.valid_steps} valid"
+        print(f"  {entry.id:32s} {entry.outcome:10s} {counts}, seed {entry.seed}")
     summary = {"episodes": len(store.episodes), "steps": steps, "contract_hash": store.contract_hash}
     write_results(args.json, "dataset info", [asdict(entry) for entry in store.episodes], summary)
     return 0

@@ -30,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print one line for each episode and the summary."""
     from dp_bringup.episodes import FIRST_EVALUATION_SEED, EpisodeResult
+    from dp_bringup.ledger import read_ledger
     from dp_bringup.progress import bar
     from dp_bringup.stages import evaluate_policy
     from dp_bringup.summary import describe_episodes, episode_figures
@@ -46,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
         first = FIRST_EVALUATION_SEED + args.seed
         seeds = range(first, first + args.episodes)
-        ledger = evaluate_policy(
-            out, out / "rollouts", args.cell, args.task, args.checkpoint, seeds, on_episode, args.rate
-        )
+        recordings = out / "rollouts"
+        evaluate_policy(out, recordings, args.cell, args.task, args.checkpoint, seeds, on_episode, args.rate)
     print(describe_episodes(results))
+    ledger = read_ledger(Path(result.path) for result in results).summary()
     write_results(args.json, "eval sim", [r.row() for r in results], {**episode_figures(results), "ledger": ledger})
     return 0

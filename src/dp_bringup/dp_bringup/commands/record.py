@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")
     parser.add_argument("--task", default="place", help="task of the cell (default: place)")
     parser.add_argument("--episodes", type=int, default=10, help="how many (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first scene; the next ones follow (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first scene; then one more each (default: 0)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the episodes")
     add_json_argument(parser)
 
