@@ -66,7 +66,7 @@ def test_clear_errors(policy: DiffusionPolicy, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="version 2; this software reads versions up to 1"):
         load_checkpoint(folder)
     _edit(folder, version=1, format="lerobot")
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project.*lerobot"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of this project.*lerobot"):
         load_checkpoint(folder)
     save_checkpoint(folder, policy, {})
     config = policy.config.to_dict()

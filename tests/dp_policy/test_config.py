@@ -45,10 +45,10 @@ def test_errors_name_key_value_and_choices(mapping: dict, words: list[str]) -> N
 
 
 def test_missing_file_lists_what_is_there() -> None:
-    with pytest.raises(PolicyConfigError, match="smal.*paper, small"):
+    with pytest.raises(PolicyConfigError, match=r"smal.*paper, small"):
         load_policy_config(POLICIES / "smal.yaml")
 
 
 def test_unknown_training_override() -> None:
-    with pytest.raises(PolicyConfigError, match="training.step .*steps"):
+    with pytest.raises(PolicyConfigError, match=r"training\.step .*steps"):
         load_policy_config(POLICIES / "small.yaml").with_training(step=3)

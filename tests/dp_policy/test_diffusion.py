@@ -9,7 +9,9 @@ from dp_policy.diffusion import DiffusionHead, build_sampling_scheduler, build_t
 from torch import Tensor
 
 
-def reference_ddim(predict: Callable[[Tensor, int], Tensor], noise: Tensor, alphas: Tensor, kind: str, steps: int) -> Tensor:
+def reference_ddim(
+    predict: Callable[[Tensor, int], Tensor], noise: Tensor, alphas: Tensor, kind: str, steps: int
+) -> Tensor:
     """DDIM of Song et al. 2021 (eta 0) with trailing time steps; the clean chunk is clipped, the noise is not."""
     times = [round(len(alphas) * (steps - i) / steps) - 1 for i in range(steps)]
     x = noise
@@ -58,7 +60,9 @@ def test_trailing_spacing_starts_from_pure_noise(steps: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample"])
-def test_sampler_recovers_the_data_from_a_perfect_denoiser(small_config: Callable[..., PolicyConfig], kind: str) -> None:
+def test_sampler_recovers_the_data_from_a_perfect_denoiser(
+    small_config: Callable[..., PolicyConfig], kind: str
+) -> None:
     """With one possible chunk the perfect prediction is known, and sampling must give that chunk."""
     head = DiffusionHead(small_config(diffusion={"prediction": kind, "inference_steps": 10}), 12)
     target = torch.linspace(-0.9, 0.9, 160).view(1, 16, 10)
@@ -78,7 +82,11 @@ def test_loss_ignores_steps_of_weight_zero(small_config: Callable[..., PolicyCon
     condition, chunks, weights = torch.randn(2, 12), torch.randn(2, 16, 10), torch.ones(2, 16)
     weights[:, 8:] = 0
     error = torch.zeros(2, 16, 10)
-    head.denoiser.forward = lambda noisy, steps, condition: chunks.repeat_interleave(2, 0) + error.repeat_interleave(2, 0)  # type: ignore[method-assign]
+
+    def predict(noisy: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
+        return (chunks + error).repeat_interleave(2, 0)
+
+    head.denoiser.forward = predict  # type: ignore[method-assign]
     error[:, 8:] = 100.0
     assert float(head.loss(condition, chunks, weights, 2, torch.Generator())) == 0.0
     error[:, 0] = 1.0

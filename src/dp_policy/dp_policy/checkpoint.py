@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dp_core.configuration import ConfigurationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from dp_core.configuration import ConfigurationError
 
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import Policy, build_policy

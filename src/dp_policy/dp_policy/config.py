@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from dp_core.configuration import ConfigurationError, build_dataclass
+from dp_core.configuration import ConfigurationError, build_dataclass, require_range
 from dp_core.configuration import require_choice as check_choice
-from dp_core.configuration import require_range
 
 
 class PolicyConfigError(ConfigurationError):
@@ -139,7 +137,9 @@ class DenoiserConfig:
         check_choice("activation", self.activation, ("mish", "silu"))
         check_choice("conv_backend", self.conv_backend, ("native", "gemm"))
         if not self.sizes or any(size % self.groups for size in self.sizes):
-            raise PolicyConfigError(f"sizes = {list(self.sizes)} is not valid; each must be a multiple of {self.groups}")
+            raise PolicyConfigError(
+                f"sizes = {list(self.sizes)} is not valid; each must be a multiple of {self.groups}"
+            )
         if self.kernel % 2 == 0:
             raise PolicyConfigError(f"kernel = {self.kernel} is not valid; it must be odd")
 
@@ -295,7 +295,9 @@ class PolicyConfig:
         known = {item.name for item in dataclasses.fields(TrainingConfig)}
         for key, value in changes.items():
             if key not in known:
-                raise PolicyConfigError(f"unknown key training.{key} = {value!r}; valid keys here: {', '.join(sorted(known))}")
+                raise PolicyConfigError(
+                    f"unknown key training.{key} = {value!r}; valid keys here: {', '.join(sorted(known))}"
+                )
         return dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
 
     def with_observation(self, cameras: tuple[str, ...], image_height: int, image_width: int) -> PolicyConfig:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Conv1d(nn.Conv1d):
@@ -16,13 +16,14 @@ class Conv1d(nn.Conv1d):
     backend: str = "native"
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, T) to (B, C_out, T')."""
         if self.backend == "native":
             return super().forward(x)
         taps, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        patches = F.pad(x, (padding, padding)).unfold(2, taps, stride)
+        patches = functional.pad(x, (padding, padding)).unfold(2, taps, stride)
         batch, _, length, _ = patches.shape
         rows = patches.transpose(1, 2).reshape(batch * length, -1)
-        return F.linear(rows, self.weight.flatten(1), self.bias).view(batch, length, -1).transpose(1, 2)
+        return functional.linear(rows, self.weight.flatten(1), self.bias).view(batch, length, -1).transpose(1, 2)
 
 
 def set_conv_backend(module: nn.Module, backend: str) -> None:

@@ -59,7 +59,7 @@ class DiffusionHead(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Number type of the denoiser's weights."""
-        return self.denoiser.diffusion_step_encoder[1].weight.dtype
+        return self.denoiser.dtype
 
     def loss(
         self, condition: Tensor, chunks: Tensor, weights: Tensor, draws: int, generator: torch.Generator

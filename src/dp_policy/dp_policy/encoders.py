@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dp_policy.config import EncoderConfig, PolicyConfig
 from dp_policy.normaliser import Normaliser
@@ -26,7 +26,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(F.relu(x)), inplace=True))
+        """(B, width, H, W) to the same shape."""
+        return x + self.conv2(functional.relu(self.conv1(functional.relu(x)), inplace=True))
 
 
 class CompactEncoder(nn.Module):
@@ -44,8 +45,9 @@ class CompactEncoder(nn.Module):
         self.project = nn.Linear(config.keypoints * 2 + config.width, config.features)
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.pixel_unshuffle(images, self.block_px).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.blocks(self.stem(x)))
+        """(B, 3, H, W) to (B, features)."""
+        x = functional.pixel_unshuffle(images, self.block_px).contiguous(memory_format=torch.channels_last)
+        x = functional.relu(self.blocks(self.stem(x)))
         return self.project(torch.cat((self.keypoints(x), x.mean(dim=(2, 3))), dim=-1))
 
 
@@ -59,6 +61,7 @@ class ResNetEncoder(nn.Module):
         self.project = nn.Linear(config.keypoints * 2, config.features)
 
     def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, features)."""
         x = self.trunk(images.contiguous(memory_format=torch.channels_last))
         return self.project(self.keypoints(x))
 

@@ -69,6 +69,10 @@ class Policy(nn.Module, ABC):
         """
 
     @abstractmethod
+    def set_precision(self, dtype: torch.dtype) -> Policy:
+        """Convert the networks (never the normaliser) to ``dtype``, in the fastest memory layout; returns self."""
+
+    @abstractmethod
     def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
         """Scalar training loss, with augmentation drawn from ``generator``."""
 
@@ -120,9 +124,7 @@ class DiffusionPolicy(Policy):
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
-        self.normaliser = Normaliser(
-            config.normaliser, config.observation.proprioception_dim, config.action.dim
-        )
+        self.normaliser = Normaliser(config.normaliser, config.observation.proprioception_dim, config.action.dim)
         self.encoder = ObservationEncoder(config)
         self.head = DiffusionHead(config, self.encoder.frame_features * config.observation.history)
 
@@ -135,6 +137,7 @@ class DiffusionPolicy(Policy):
     def encode_frame(
         self, images: Mapping[str, Tensor], proprioception: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
+        """Features of single frames, see :meth:`Policy.encode_frame`."""
         return self.encoder(images, proprioception, self.normaliser, generator)
 
     def plan(
@@ -148,6 +151,7 @@ class DiffusionPolicy(Policy):
         return self.normaliser.action.restore(self.head.sample(features, generator))
 
     def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
+        """Error of the denoiser over drawn noise levels, see :meth:`DiffusionHead.loss`."""
         features = self.encode(batch.images, batch.proprioception, generator)
         chunks = self.normaliser.action.normalise(batch.actions)
         return self.head.loss(features, chunks, batch.weights, draws, generator)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 CHANNELS_PER_GROUP = 16
 
@@ -28,9 +28,10 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        """(B, C_in, H, W) to (B, C_out, H / stride, W / stride)."""
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         y = self.bn2(self.conv2(y))
-        return F.relu(y + self.downsample(x), inplace=True)
+        return functional.relu(y + self.downsample(x), inplace=True)
 
 
 class ResNet18(nn.Module):
@@ -52,5 +53,6 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.maxpool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+        """(B, 3, H, W) to (B, 512, ceil(H/32), ceil(W/32))."""
+        x = self.maxpool(functional.relu(self.bn1(self.conv1(images)), inplace=True))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))

@@ -36,4 +36,5 @@ class SpatialSoftmax(nn.Module):
         self.maps = nn.Conv2d(channels, keypoints, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, keypoints * 2)."""
         return expected_coordinates(self.maps(features)).flatten(1).to(features.dtype)

@@ -7,11 +7,13 @@ weights are the published ones, only the order of the additions differs.
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dp_policy.config import DenoiserConfig
 from dp_policy.convolution1d import Conv1d, set_conv_backend
@@ -39,6 +41,7 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, T) to (B, C_out, T)."""
         return self.block(x)
 
 
@@ -50,9 +53,7 @@ class FilmBlock(nn.Module):
         self.blocks = nn.ModuleList(
             [ConvBlock(channels_in, channels_out, config), ConvBlock(channels_out, channels_out, config)]
         )
-        self.cond_encoder = nn.Sequential(
-            ACTIVATIONS[config.activation](), nn.Linear(condition_dim, channels_out * 2)
-        )
+        self.cond_encoder = nn.Sequential(ACTIVATIONS[config.activation](), nn.Linear(condition_dim, channels_out * 2))
         self.residual_conv: nn.Module = (
             Conv1d(channels_in, channels_out, 1) if channels_in != channels_out else nn.Identity()
         )
@@ -89,16 +90,21 @@ class ConditionalUnet1d(nn.Module):
 
         self.mid_modules = nn.ModuleList([film_block(sizes[-1], sizes[-1]) for _ in range(2)])
         self.down_modules = nn.ModuleList()
-        for level, (low, high) in enumerate(zip((action_dim, *sizes), sizes)):  # noqa: B905 - one longer
+        for level, (low, high) in enumerate(zip((action_dim, *sizes[:-1]), sizes, strict=True)):
             last = level == len(sizes) - 1
             shrink = nn.Identity() if last else nn.ModuleDict({"conv": Conv1d(high, high, 3, 2, 1)})
             self.down_modules.append(nn.ModuleList([film_block(low, high), film_block(high, high), shrink]))
         self.up_modules = nn.ModuleList()
-        for low, high in reversed(list(zip(sizes[:-1], sizes[1:], strict=True))):
+        for low, high in reversed(list(itertools.pairwise(sizes))):
             grow = nn.ModuleDict({"conv": nn.ConvTranspose1d(low, low, 4, 2, 1)})
             self.up_modules.append(nn.ModuleList([film_block(high * 2, low), film_block(low, low), grow]))
         self.final_conv = nn.Sequential(ConvBlock(sizes[0], sizes[0], config), Conv1d(sizes[0], action_dim, 1))
         set_conv_backend(self, config.conv_backend)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the weights."""
+        return next(self.parameters()).dtype
 
     @property
     def film_blocks(self) -> list[FilmBlock]:
@@ -108,8 +114,7 @@ class ConditionalUnet1d(nn.Module):
 
     def step_films(self, steps: Tensor) -> Tensor:
         """The step's half of every FiLM projection: (S,) int64 to (S, sum of 2 C)."""
-        weight = self.diffusion_step_encoder[1].weight
-        embedded = step_embedding(steps, self.config.step_features).to(weight.dtype)
+        embedded = step_embedding(steps, self.config.step_features).to(self.dtype)
         width = self.config.step_features
         return self._project(self.diffusion_step_encoder(embedded), slice(0, width), with_bias=True)
 
@@ -122,7 +127,7 @@ class ConditionalUnet1d(nn.Module):
         layers = [block.cond_encoder[1] for block in blocks]
         weight = torch.cat([layer.weight[:, columns] for layer in layers])  # type: ignore[index]
         bias = torch.cat([layer.bias for layer in layers]) if with_bias else None  # type: ignore[misc]
-        return F.linear(blocks[0].cond_encoder[0](inputs), weight, bias)
+        return functional.linear(blocks[0].cond_encoder[0](inputs), weight, bias)
 
     def forward(self, sample: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
         """Predict the noise or the clean chunk.
@@ -145,13 +150,15 @@ class ConditionalUnet1d(nn.Module):
         pieces = iter(films.split([block.cond_encoder[1].out_features for block in self.film_blocks], dim=1))
         x = sample.transpose(1, 2)
         skips: list[Tensor] = []
-        for first, second, shrink in self.down_modules:  # type: ignore[misc]
+        for level in self.down_modules:
+            first, second, shrink = cast(tuple[nn.Module, nn.Module, Any], level)
             x = second(first(x, next(pieces)), next(pieces))
             skips.append(x)
             x = x if isinstance(shrink, nn.Identity) else shrink["conv"](x)
         for block in self.mid_modules:
             x = block(x, next(pieces))
-        for first, second, grow in self.up_modules:  # type: ignore[misc]
+        for level in self.up_modules:
+            first, second, grow = cast(tuple[nn.Module, nn.Module, Any], level)
             x = torch.cat((x, skips.pop()), dim=1)
             x = grow["conv"](second(first(x, next(pieces)), next(pieces)))
         return self.final_conv(x).transpose(1, 2)

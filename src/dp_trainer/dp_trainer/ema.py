@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
 from dp_policy.config import EmaConfig
+from torch import Tensor
 
 
 def ema_decay(step: int, config: EmaConfig) -> float:

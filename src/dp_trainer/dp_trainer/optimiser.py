@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
-
 from dp_policy.config import TrainingConfig
+from torch import Tensor, nn
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -26,7 +25,7 @@ class MasterWeightOptimiser:
 
     def __init__(self, module: nn.Module, config: TrainingConfig) -> None:
         self._config = config
-        self._weights = [weight for weight in module.parameters() if weight.requires_grad]
+        self._weights: list[Tensor] = [weight for weight in module.parameters() if weight.requires_grad]
         self._shared = all(weight.dtype == torch.float32 for weight in self._weights)
         self.masters: list[Tensor] = (
             list(self._weights) if self._shared else [weight.detach().float().clone() for weight in self._weights]
@@ -48,9 +47,7 @@ class MasterWeightOptimiser:
         Returns:
             norm of the gradient before clipping; if it is not finite nothing was changed.
         """
-        gradients = [
-            torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self._weights
-        ]
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in self._weights]
         if not self._shared:
             gradients = [gradient.float() for gradient in gradients]
         for master, gradient in zip(self.masters, gradients, strict=True):

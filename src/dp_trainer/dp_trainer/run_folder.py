@@ -1,9 +1,9 @@
 """What a training run leaves on disk: resolved configuration, figures per step, checkpoints to deploy and resume.
 
-    config.yaml             resolved policy configuration
-    losses.jsonl            one line per step
-    tensorboard/            the same for TensorBoard
-    checkpoints/step_N/     deployable checkpoint plus optimiser state; whole or absent
+config.yaml             resolved policy configuration
+losses.jsonl            one line per step
+tensorboard/            the same for TensorBoard
+checkpoints/step_N/     deployable checkpoint plus optimiser state; whole or absent
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import yaml
+from dp_policy.checkpoint import CheckpointError, atomic_folder, read_checkpoint_info, write_checkpoint_files
+from dp_policy.config import PolicyConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-
-from dp_policy.checkpoint import CheckpointError, atomic_folder, read_checkpoint_info, write_checkpoint_files
-from dp_policy.config import PolicyConfig
 
 STATE_FILE = "training.safetensors"
 STATE_INFO_FILE = "training.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import Policy, build_policy
+
 from dp_trainer.ema import Ema
 from dp_trainer.optimiser import MasterWeightOptimiser
 from dp_trainer.run_folder import RunFolder, read_training_state
@@ -215,16 +215,16 @@ def _loop(
         if last or done % training.checkpoint_interval == 0:
             checkpoint = _write_checkpoint(run, folder, done, score)
         if progress is not None:
-            progress(TrainingProgress(done, training.steps, loss, *pace.figures(training.batch_size, training.steps - done)))
+            progress(
+                TrainingProgress(done, training.steps, loss, *pace.figures(training.batch_size, training.steps - done))
+            )
     if checkpoint is None:
         checkpoint = read_training_state(folder.folder)[2]
     samples_per_s, data_share, elapsed_s, _ = pace.figures(training.batch_size, 0)
     return TrainResult(checkpoint, losses, first_step, samples_per_s, data_share, elapsed_s, score)
 
 
-def _held_out_sampler(
-    data: TrainingData, config: PolicyConfig, episodes: Any, seed: int
-) -> WindowSampler | None:
+def _held_out_sampler(data: TrainingData, config: PolicyConfig, episodes: Any, seed: int) -> WindowSampler | None:
     try:
         return WindowSampler(data, config, episodes, seed) if len(episodes) else None
     except TrainingDataError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-
 from dp_policy.policy import Policy
+
 from dp_trainer.windows import WindowSampler
 
 #: Windows scored per validation: enough to see a trend, little enough not to slow training.

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 from dp_dataset.store import StoreError, open_store
-from torch import Tensor
-
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import Batch
+from torch import Tensor
 
 #: Images are read once into memory if they need less than this share of what is free.
 MEMORY_SHARE = 0.6
@@ -109,7 +108,9 @@ def resolve_config(config: PolicyConfig, data: TrainingData) -> PolicyConfig:
     cameras = wanted.cameras or tuple(data.images)
     for camera in cameras:
         if camera not in data.images:
-            raise TrainingDataError(f"{data.source} has no camera {camera!r}; it has: {', '.join(data.images) or 'none'}")
+            raise TrainingDataError(
+                f"{data.source} has no camera {camera!r}; it has: {', '.join(data.images) or 'none'}"
+            )
     height, width = data.image_size
     for name, size, stored in (("height", wanted.image_height, height), ("width", wanted.image_width, width)):
         if size and size != stored:
