@@ -70,8 +70,12 @@ def probe_backend(backend: str) -> str:
     environment = {**os.environ, "MUJOCO_GL": backend}
     try:
         result = subprocess.run(
-            [sys.executable, "-c", _PROBE.replace("BACKEND", backend)], env=environment, capture_output=True,
-            text=True, timeout=_PROBE_TIMEOUT_S, check=False,
+            [sys.executable, "-c", _PROBE.replace("BACKEND", backend)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"no picture within {_PROBE_TIMEOUT_S:g} s"
@@ -84,9 +88,7 @@ def probe_backend(backend: str) -> str:
 class CameraRenderer:
     """Renders named cameras of a model, each in its own size."""
 
-    def __init__(
-        self, model: mujoco.MjModel, sizes: Mapping[str, tuple[int, int]], backend: str | None = None
-    ) -> None:
+    def __init__(self, model: mujoco.MjModel, sizes: Mapping[str, tuple[int, int]], backend: str | None = None) -> None:
         """Make the OpenGL context.
 
         Args:
@@ -138,7 +140,12 @@ class CameraRenderer:
         buffer = self._buffers[name]
         viewport = mujoco.MjrRect(0, 0, buffer.shape[1], buffer.shape[0])
         mujoco.mjv_updateScene(
-            self._model, data, self._option, self._perturb, self._cameras[name], mujoco.mjtCatBit.mjCAT_ALL.value,
+            self._model,
+            data,
+            self._option,
+            self._perturb,
+            self._cameras[name],
+            mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
         mujoco.mjr_render(viewport, self._scene, self._context)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from dp_core.impedance import CartesianImpedance, ImpedanceGains
 from numpy.typing import NDArray
 
-from dp_core.impedance import CartesianImpedance, ImpedanceGains
 from dp_sim.contact import ContactWatch
 from dp_sim.franka import ARM_JOINTS, FINGER_JOINTS, HOME_RAD, JOINT_RANGE_RAD, TCP_SITE
 from dp_sim.gripper import GripperServo
@@ -186,10 +186,14 @@ class SimulatedCell:
         """The measurement that the score is made from."""
         linear = self._jacobian_linear[:, :_JOINTS] @ self._dq
         return SceneView(
-            t_s=(self.t_ms - self._reset_ms) / 1000.0, ee_pose=self.ee_pose(),
-            ee_speed_m_s=float(np.sqrt(linear @ linear)), width_m=float(self._finger_q.sum()),
-            objects=self.object_poses(), object_speeds={name: self._speed(i) for name, i in self._objects.items()},
-            held=self._contacts.held(self.data), collisions=self._contacts.collisions,
+            t_s=(self.t_ms - self._reset_ms) / 1000.0,
+            ee_pose=self.ee_pose(),
+            ee_speed_m_s=float(np.sqrt(linear @ linear)),
+            width_m=float(self._finger_q.sum()),
+            objects=self.object_poses(),
+            object_speeds={name: self._speed(i) for name, i in self._objects.items()},
+            held=self._contacts.held(self.data),
+            collisions=self._contacts.collisions,
         )
 
     def _speed(self, body: int) -> tuple[float, float]:
@@ -211,8 +215,12 @@ class SimulatedCell:
     def state(self) -> RobotState:
         """Measured robot state, copies."""
         return RobotState(
-            t_ms=self.t_ms, joint_position=self._q.copy(), joint_velocity=self._dq.copy(),
-            joint_effort=self.data.ctrl[:_JOINTS].copy(), ee_pose=self.ee_pose(), wrench=self.wrench(),
+            t_ms=self.t_ms,
+            joint_position=self._q.copy(),
+            joint_velocity=self._dq.copy(),
+            joint_effort=self.data.ctrl[:_JOINTS].copy(),
+            ee_pose=self.ee_pose(),
+            wrench=self.wrench(),
             finger_position=self._finger_q.copy(),
         )
 

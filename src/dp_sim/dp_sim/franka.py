@@ -52,6 +52,7 @@ class _Link:
 
 
 _UPRIGHT = (1.0, 0.0, 0.0, 0.0)
+# fmt: off
 _LINKS = (
     _Link((0, 0, 0.333), _UPRIGHT, 4.970684, (0.003875, 0.002081, -0.04762),
           (0.70337, 0.70661, 0.0091170, -0.00013900, 0.0067720, 0.019169),
@@ -75,6 +76,7 @@ _LINKS = (
           (0.012516, 0.010027, 0.004815, -0.000428, -0.001196, -0.000741),
           ((0.045, 0, 0, 0.05, 0, 0, 0.075),)),
 )
+# fmt: on
 
 
 def add_franka(spec: mujoco.MjSpec) -> None:
@@ -94,8 +96,12 @@ def add_franka(spec: mujoco.MjSpec) -> None:
     for joint in FINGER_JOINTS:
         _add_motor(spec, joint, 100.0)
     coupling = spec.add_equality(
-        name="finger_coupling", type=mujoco.mjtEq.mjEQ_JOINT, objtype=mujoco.mjtObj.mjOBJ_JOINT,
-        name1=FINGER_JOINTS[0], name2=FINGER_JOINTS[1], solref=[0.004, 1.0],
+        name="finger_coupling",
+        type=mujoco.mjtEq.mjEQ_JOINT,
+        objtype=mujoco.mjtObj.mjOBJ_JOINT,
+        name1=FINGER_JOINTS[0],
+        name2=FINGER_JOINTS[1],
+        solref=[0.004, 1.0],
     )
     coupling.data[:5] = [0.0, 1.0, 0.0, 0.0, 0.0]
     _exclude_neighbours(spec, [finger.name for finger in fingers])
@@ -103,12 +109,22 @@ def add_franka(spec: mujoco.MjSpec) -> None:
 
 def _add_link(parent: mujoco.MjsBody, index: int, link: _Link) -> mujoco.MjsBody:
     body = parent.add_body(
-        name=f"fr3_link{index + 1}", pos=link.pos, quat=link.quat_wxyz, mass=link.mass, ipos=link.com,
-        fullinertia=link.inertia, explicitinertial=True,
+        name=f"fr3_link{index + 1}",
+        pos=link.pos,
+        quat=link.quat_wxyz,
+        mass=link.mass,
+        ipos=link.com,
+        fullinertia=link.inertia,
+        explicitinertial=True,
     )
     body.add_joint(
-        name=ARM_JOINTS[index], type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 0, 1], range=JOINT_RANGE_RAD[index],
-        limited=True, armature=0.1, damping=0.3,
+        name=ARM_JOINTS[index],
+        type=mujoco.mjtJoint.mjJNT_HINGE,
+        axis=[0, 0, 1],
+        range=JOINT_RANGE_RAD[index],
+        limited=True,
+        armature=0.1,
+        damping=0.3,
     )
     for capsule in link.capsules:
         _capsule(body, capsule)
@@ -118,11 +134,20 @@ def _add_link(parent: mujoco.MjsBody, index: int, link: _Link) -> mujoco.MjsBody
 def _add_hand(flange_parent: mujoco.MjsBody) -> mujoco.MjsBody:
     half_turn = np.pi / 8.0
     hand = flange_parent.add_body(
-        name=HAND_BODY, pos=[0, 0, 0.107], quat=[np.cos(half_turn), 0, 0, -np.sin(half_turn)],
-        mass=0.73, ipos=[-0.01, 0, 0.03], inertia=[0.001, 0.0025, 0.0017], explicitinertial=True,
+        name=HAND_BODY,
+        pos=[0, 0, 0.107],
+        quat=[np.cos(half_turn), 0, 0, -np.sin(half_turn)],
+        mass=0.73,
+        ipos=[-0.01, 0, 0.03],
+        inertia=[0.001, 0.0025, 0.0017],
+        explicitinertial=True,
     )
     hand.add_geom(
-        name="fr3_palm", type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0, 0, 0.033], size=[0.02, 0.1, 0.0255], rgba=_WHITE,
+        name="fr3_palm",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=[0, 0, 0.033],
+        size=[0.02, 0.1, 0.0255],
+        rgba=_WHITE,
         mass=0.0,
     )
     hand.add_site(name=TCP_SITE, pos=[0, 0, TCP_OFFSET_M], group=4)
@@ -132,21 +157,42 @@ def _add_hand(flange_parent: mujoco.MjsBody) -> mujoco.MjsBody:
 def _add_finger(hand: mujoco.MjsBody, index: int) -> mujoco.MjsBody:
     """One finger; its joint opens along its own +y, the inner pad face lies at y = 0 when closed."""
     finger = hand.add_body(
-        name=f"fr3_finger{index + 1}", pos=[0, 0, 0.0584], quat=_UPRIGHT if index == 0 else (0.0, 0.0, 0.0, 1.0),
-        mass=0.015, ipos=[0, 0.015, 0.03], inertia=[2.4e-6, 2.4e-6, 7.5e-7], explicitinertial=True,
+        name=f"fr3_finger{index + 1}",
+        pos=[0, 0, 0.0584],
+        quat=_UPRIGHT if index == 0 else (0.0, 0.0, 0.0, 1.0),
+        mass=0.015,
+        ipos=[0, 0.015, 0.03],
+        inertia=[2.4e-6, 2.4e-6, 7.5e-7],
+        explicitinertial=True,
     )
     finger.add_joint(
-        name=FINGER_JOINTS[index], type=mujoco.mjtJoint.mjJNT_SLIDE, axis=[0, 1, 0], range=[0.0, FINGER_TRAVEL_M],
-        limited=True, armature=0.1, damping=5.0,
+        name=FINGER_JOINTS[index],
+        type=mujoco.mjtJoint.mjJNT_SLIDE,
+        axis=[0, 1, 0],
+        range=[0.0, FINGER_TRAVEL_M],
+        limited=True,
+        armature=0.1,
+        damping=5.0,
     )
     finger.add_geom(
-        name=f"fr3_finger{index + 1}_body", type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0, 0.013, 0.016],
-        size=[0.010, 0.010, 0.016], rgba=_DARK, mass=0.0,
+        name=f"fr3_finger{index + 1}_body",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=[0, 0.013, 0.016],
+        size=[0.010, 0.010, 0.016],
+        rgba=_DARK,
+        mass=0.0,
     )
     finger.add_geom(
-        name=f"fr3_finger{index + 1}_pad", type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0, 0.005, 0.044],
-        size=[0.009, 0.005, 0.011], rgba=_PAD, mass=0.0, friction=[1.2, 0.02, 0.0005], condim=4,
-        solref=[0.004, 1.0], priority=1,
+        name=f"fr3_finger{index + 1}_pad",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=[0, 0.005, 0.044],
+        size=[0.009, 0.005, 0.011],
+        rgba=_PAD,
+        mass=0.0,
+        friction=[1.2, 0.02, 0.0005],
+        condim=4,
+        solref=[0.004, 1.0],
+        priority=1,
     )
     return finger
 
@@ -154,14 +200,22 @@ def _add_finger(hand: mujoco.MjsBody, index: int) -> mujoco.MjsBody:
 def _capsule(body: mujoco.MjsBody, capsule: tuple[float, ...]) -> None:
     radius, *ends = capsule
     body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[radius, 0, 0], fromto=ends, rgba=_WHITE, mass=0.0, contype=1,
+        type=mujoco.mjtGeom.mjGEOM_CAPSULE,
+        size=[radius, 0, 0],
+        fromto=ends,
+        rgba=_WHITE,
+        mass=0.0,
+        contype=1,
         conaffinity=1,
     )
 
 
 def _add_motor(spec: mujoco.MjSpec, joint: str, limit: float) -> None:
     motor = spec.add_actuator(
-        name=f"{joint}_motor", target=joint, trntype=mujoco.mjtTrn.mjTRN_JOINT, ctrlrange=[-limit, limit],
+        name=f"{joint}_motor",
+        target=joint,
+        trntype=mujoco.mjtTrn.mjTRN_JOINT,
+        ctrlrange=[-limit, limit],
         ctrllimited=True,
     )
     motor.set_to_motor()

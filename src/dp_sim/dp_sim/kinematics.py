@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import mujoco
 import numpy as np
+from dp_core.impedance import rotation_error
 from numpy.typing import NDArray
 
-from dp_core.impedance import rotation_error
 from dp_sim.franka import JOINT_RANGE_RAD
 
 Array = NDArray[np.float64]

@@ -11,9 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+from dp_core.impedance import rotation_error
 from numpy.typing import NDArray
 
-from dp_core.impedance import rotation_error
 from dp_sim.task import Goal, OperatorView, Phase, Task, tool_down
 
 Array = NDArray[np.float64]
@@ -76,9 +76,7 @@ REST = DeviceSample(np.zeros(6), (0, 0))
 class ScriptedOperator:
     """One episode of one operator. Call `step` every 10 ms. Not thread-safe."""
 
-    def __init__(
-        self, task: Task, seed: int, feel: OperatorFeel | None = None, side: str | None = None
-    ) -> None:
+    def __init__(self, task: Task, seed: int, feel: OperatorFeel | None = None, side: str | None = None) -> None:
         """Draw the operator's character.
 
         Args:

@@ -32,7 +32,11 @@ def build_model(task: Task) -> mujoco.MjModel:
     _set_rendering(spec)
     add_franka(spec)
     spec.worldbody.add_geom(
-        name="table", type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0.45, 0, -0.02], size=[0.65, 0.65, 0.02], rgba=_TABLE,
+        name="table",
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=[0.45, 0, -0.02],
+        size=[0.65, 0.65, 0.02],
+        rgba=_TABLE,
         friction=[0.8, 0.01, 0.0005],
     )
     _add_cameras(spec)
@@ -60,8 +64,13 @@ def _set_rendering(spec: mujoco.MjSpec) -> None:
     spec.visual.map.znear = 0.01
     spec.stat.extent = 1.0
     spec.worldbody.add_light(
-        name="lamp", pos=[0.6, 0.4, 1.6], dir=[-0.1, -0.25, -1.0], castshadow=False, diffuse=[0.35, 0.35, 0.35],
-        specular=[0.0, 0.0, 0.0], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        name="lamp",
+        pos=[0.6, 0.4, 1.6],
+        dir=[-0.1, -0.25, -1.0],
+        castshadow=False,
+        diffuse=[0.35, 0.35, 0.35],
+        specular=[0.0, 0.0, 0.0],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
     )
 
 

@@ -191,8 +191,12 @@ class Scorer:
         success = last.success or (held_long and not last.failure)
         failure = last.failure or (bool(reason) and not success)
         self.status = SceneStatus(
-            conditions=conditions, success=success, failure=failure,
-            reason=last.reason or (reason if failure else ""), side=side, collisions=view.collisions,
+            conditions=conditions,
+            success=success,
+            failure=failure,
+            reason=last.reason or (reason if failure else ""),
+            side=side,
+            collisions=view.collisions,
         )
         return self.status
 

@@ -63,17 +63,27 @@ class Place(Task):
         cube = spec.worldbody.add_body(name="cube", pos=[0.4, 0, CUBE_HALF_M])
         cube.add_freejoint(name="cube_free")
         cube.add_geom(
-            name="cube", type=mujoco.mjtGeom.mjGEOM_BOX, size=[CUBE_HALF_M] * 3, rgba=[0.92, 0.05, 0.08, 1.0], mass=0.06,
-            friction=[0.9, 0.01, 0.0002], condim=4,
+            name="cube",
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[CUBE_HALF_M] * 3,
+            rgba=[0.92, 0.05, 0.08, 1.0],
+            mass=0.06,
+            friction=[0.9, 0.01, 0.0002],
+            condim=4,
         )
         obstacle = spec.worldbody.add_body(name="obstacle", pos=[*OBSTACLE_XY, OBSTACLE_HEIGHT_M / 2])
         obstacle.add_geom(
-            name="obstacle", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[OBSTACLE_RADIUS_M, OBSTACLE_HEIGHT_M / 2, 0],
+            name="obstacle",
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=[OBSTACLE_RADIUS_M, OBSTACLE_HEIGHT_M / 2, 0],
             rgba=[0.95, 0.75, 0.1, 1.0],
         )
         target = spec.worldbody.add_body(name="target", pos=[*TARGET_XY, 0.001])
         target.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.035, 0.035, 0.001], rgba=[0.1, 0.75, 0.25, 1.0], contype=0,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[0.035, 0.035, 0.001],
+            rgba=[0.1, 0.75, 0.25, 1.0],
+            contype=0,
             conaffinity=0,
         )
 
@@ -81,7 +91,9 @@ class Place(Task):
         """Tool above the area, open; the cube anywhere in it."""
         self._passage = _new_passage()
         tool = tool_down(
-            0.42 + rng.uniform(-0.02, 0.02), rng.uniform(-0.03, 0.03), 0.19 + rng.uniform(-0.01, 0.01),
+            0.42 + rng.uniform(-0.02, 0.02),
+            rng.uniform(-0.03, 0.03),
+            0.19 + rng.uniform(-0.01, 0.01),
         )
         cube = upright(
             rng.uniform(*AREA_X_M), rng.uniform(*AREA_Y_M), CUBE_HALF_M, rng.uniform(-YAW_RANGE_RAD, YAW_RANGE_RAD)
@@ -103,8 +115,9 @@ class Place(Task):
             at_most("cube to target", distance, POSITION_TOLERANCE_M, "m"),
             at_most("cube height error", abs(float(cube[2]) - CUBE_HALF_M), HEIGHT_TOLERANCE_M, "m"),
             is_true(
-                "released", not held and view.width_m >= RELEASED_WIDTH_M,
-                f"gripper {view.width_m:.3f} m (>= {RELEASED_WIDTH_M:g}), {'touching' if held else 'clear of'} the cube",
+                "released",
+                not held and view.width_m >= RELEASED_WIDTH_M,
+                f"gripper {view.width_m:.3f} m (>= {RELEASED_WIDTH_M:g}), {'touching' if held else 'clear of'} cube",
             ),
             at_most("cube speed", speed, REST_SPEED_M_S, "m/s"),
             at_most("cube turning", turn, REST_TURN_RAD_S, "rad/s"),

@@ -38,12 +38,17 @@ class ReachAround(Task):
         """Pillar and goal disc."""
         pillar = spec.worldbody.add_body(name="pillar", pos=[*PILLAR_XY, PILLAR_HEIGHT_M / 2])
         pillar.add_geom(
-            name="pillar", type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[PILLAR_RADIUS_M, PILLAR_HEIGHT_M / 2, 0],
+            name="pillar",
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=[PILLAR_RADIUS_M, PILLAR_HEIGHT_M / 2, 0],
             rgba=[0.95, 0.75, 0.1, 1.0],
         )
         goal = spec.worldbody.add_body(name="goal", mocap=True)
         goal.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[0.035, 0.002, 0], rgba=[0.9, 0.05, 0.1, 1.0], contype=0,
+            type=mujoco.mjtGeom.mjGEOM_CYLINDER,
+            size=[0.035, 0.002, 0],
+            rgba=[0.9, 0.05, 0.1, 1.0],
+            contype=0,
             conaffinity=0,
         )
 

@@ -1,0 +1,236 @@
+"""Simulator node: the MuJoCo cell behind the topics of a real one.
+
+One thread owns the cell and the renderer and runs the loop (10 ms of physics, publish, clock); the executor's thread
+runs callbacks, which only check and store. Time is physics time, begins with the process and never goes back.
+
+Lock step: after each tick the loop waits until control has answered it (and the SpaceMouse, where one publishes), so
+results do not depend on how fast the machine is. `rate` then is an upper limit.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from dp_core.configuration import ConfigurationError
+from dp_ros.messages import ns_to_stamp, pose_to_array, stamp_to_ns
+from dp_ros.node_main import declare, declare_contract, run_node
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import Joy
+
+from dp_msgs.msg import CommandState, GripperCommand
+from dp_msgs.srv import ResetScene
+from dp_ros import qos
+from dp_sim.cameras import CameraRenderer, choose_backend
+from dp_sim.cell import BadTargetError, SimulatedCell
+from dp_sim.lock_step import LockStep, WallPace
+from dp_sim.publishing import CellPublisher
+from dp_sim.task import load_task
+
+TICK_MS = 10
+NS_PER_MS = 1_000_000
+LOCK_STEP_TIMEOUT_S = 1.0
+PARTNER_CHECK_TICKS = 20
+_SENDING_MODES = frozenset({CommandState.HOLD, CommandState.TELEOP, CommandState.POLICY})
+
+
+class SimNode(Node):
+    """ROS shell around :class:`dp_sim.cell.SimulatedCell`; see the module."""
+
+    def __init__(self) -> None:
+        super().__init__("sim")
+        self._contract = declare_contract(self)
+        task = load_task(str(declare(self, "task", "place", "Task of the cell: a file of dp_sim.tasks.")))
+        seed = int(declare(self, "seed", 0, "Seed of the first scene.", low=0, high=2**31))
+        self._rate = float(
+            declare(
+                self,
+                "rate",
+                1.0,
+                "Simulated seconds per second of wall time; 0 is as fast as possible.",
+                low=0,
+                high=100,
+            )
+        )
+        self._lock_step = bool(declare(self, "lock_step", False, "Wait for control's answer to every tick."))
+        with_cameras = bool(declare(self, "cameras", True, "Render and publish the cameras of the contract."))
+        self._cell = SimulatedCell(task, seed)
+        self._cameras = self._check_cameras() if with_cameras else {}
+        if self._cameras:
+            choose_backend()
+        self._publisher = CellPublisher(self, self._contract, task.name, task.objects, tuple(self._cameras))
+        self._publisher.reset(seed, TICK_MS * NS_PER_MS)
+        self._lock = threading.Lock()
+        self._target: PoseStamped | None = None
+        self._grippers: list[GripperCommand] = []
+        self._resets: list[tuple[int, Future]] = []
+        self._reset_ns = 0
+        self._partners = LockStep()
+        self._mode = int(CommandState.STOPPED)
+        self._expects_command = self._expects_joy = False
+        self._lost_ns: int | None = None
+        self._closed = threading.Event()
+        self._make_subscriptions()
+        self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
+        self._thread.start()
+
+    def _check_cameras(self) -> dict[str, int]:
+        """Period of each camera of the contract in milliseconds."""
+        periods = {}
+        for name, camera in self._contract.cameras.items():
+            period = 1000.0 / camera.rate_hz
+            if abs(period / TICK_MS - round(period / TICK_MS)) > 1e-6:
+                raise ConfigurationError(
+                    f"cameras.{name}.rate_hz: {camera.rate_hz} is not a whole number of {TICK_MS} ms ticks; "
+                    "valid: 100, 50, 25, 20, 12.5, 10, 5, ..."
+                )
+            periods[name] = round(period)
+        return periods
+
+    def _make_subscriptions(self) -> None:
+        self.create_subscription(PoseStamped, "robot/target_pose", self._on_target, qos.COMMAND)
+        self.create_subscription(GripperCommand, "gripper/command", self._on_gripper, qos.STATE)
+        self.create_service(ResetScene, "sim/reset", self._on_reset)
+        if self._lock_step:
+            self._command_topic = self._contract.streams["command"].topic
+            self.create_subscription(CommandState, self._command_topic, self._on_command, qos.STATE)
+            self.create_subscription(Joy, "spacenav/joy", self._on_joy, qos.STATE)
+
+    def _on_target(self, message: PoseStamped) -> None:
+        if message.header.frame_id != self._contract.base_frame:
+            self._refuse(f"is in frame {message.header.frame_id!r}, expected {self._contract.base_frame!r}")
+            return
+        with self._lock:
+            self._target = message
+        self._partners.note("target", stamp_to_ns(message.header.stamp))
+
+    def _on_gripper(self, message: GripperCommand) -> None:
+        with self._lock:
+            self._grippers.append(message)
+
+    def _on_command(self, message: CommandState) -> None:
+        self._mode = int(message.mode)
+        self._partners.note("command", stamp_to_ns(message.header.stamp))
+
+    def _on_joy(self, message: Joy) -> None:
+        self._partners.note("joy", stamp_to_ns(message.header.stamp))
+
+    async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
+        """Hand the request to the loop and answer when the new scene stands."""
+        future: Future = Future()
+        with self._lock:
+            self._resets.append((int(request.seed), future))
+        response.stamp = ns_to_stamp(await future)
+        response.success, response.message = True, f"scene of seed {request.seed}"
+        return response
+
+    def _refuse(self, problem: str) -> None:
+        self.get_logger().error(f"command refused: {problem}", throttle_duration_sec=2.0)
+
+    def _run(self) -> None:
+        """The loop. A crash here must end the process, not leave a silent node."""
+        try:
+            self._loop()
+        except Exception as error:
+            self.get_logger().fatal(f"physics loop ended: {error!r}")
+            self.context.try_shutdown()
+            raise
+
+    def _loop(self) -> None:
+        sizes = {
+            name: (self._contract.cameras[name].width, self._contract.cameras[name].height) for name in self._cameras
+        }
+        renderer = CameraRenderer(self._cell.model, sizes) if sizes else None
+        pace = WallPace(TICK_MS / 1000.0)
+        tick = 0
+        while not self._closed.is_set():
+            if self._lock_step and tick % PARTNER_CHECK_TICKS == 0:
+                self._find_partners()
+            self._take_requests()
+            self._cell.step(TICK_MS)
+            self._publish(renderer)
+            pace.wait(self._answered_rate())
+            tick += 1
+        if renderer is not None:
+            renderer.close()
+
+    def _take_requests(self) -> None:
+        """Apply resets, then the newest commands of the present scene."""
+        with self._lock:
+            resets, self._resets = self._resets, []
+            target, self._target = self._target, None
+            grippers, self._grippers = self._grippers, []
+        for seed, future in resets:
+            self._cell.reset(seed)
+            self._reset_ns = (self._cell.t_ms + TICK_MS) * NS_PER_MS
+            self._publisher.reset(seed, self._reset_ns)
+            future.set_result(self._reset_ns)
+        try:
+            if target is not None and stamp_to_ns(target.header.stamp) >= self._reset_ns:
+                self._cell.set_target_pose(pose_to_array(target.pose))
+            for gripper in grippers:
+                if stamp_to_ns(gripper.header.stamp) >= self._reset_ns:
+                    self._cell.set_gripper(gripper.width, gripper.speed, gripper.force)
+        except BadTargetError as error:
+            self._refuse(str(error))
+
+    def _publish(self, renderer: CameraRenderer | None) -> None:
+        cell, publisher = self._cell, self._publisher
+        publisher.begin_tick(cell.t_ms * NS_PER_MS)
+        publisher.robot(cell.state())
+        for name, period_ms in self._cameras.items():
+            if renderer is not None and cell.t_ms % period_ms == 0:
+                publisher.image(name, renderer.render(cell.data, name))
+        publisher.scene(cell.object_poses(), cell.status)
+        publisher.clock()
+
+    def _find_partners(self) -> None:
+        self._expects_command = self.count_publishers(self._command_topic) > 0
+        self._expects_joy = self.count_publishers("spacenav/joy") > 0
+
+    def _expected(self) -> tuple[str, ...]:
+        """Whose answer this tick needs."""
+        names: tuple[str, ...] = ("command",) if self._expects_command else ()
+        if self._mode in _SENDING_MODES and self._expects_command:
+            names += ("target",)
+        return (*names, "joy") if self._expects_joy else names
+
+    def _answered_rate(self) -> float:
+        """Wait for the partners in lock step; returns the pace to keep after that."""
+        if not self._lock_step:
+            return self._rate
+        alone = self._rate if self._rate > 0.0 else 1.0
+        if not self._expects_command:
+            return alone
+        t_ns = self._cell.t_ms * NS_PER_MS
+        if self._lost_ns is not None:
+            if min(self._partners.newest_ns(name) for name in self._expected()) < self._lost_ns:
+                return alone
+            self._lost_ns = None
+        missing = self._partners.wait(t_ns, self._expected, LOCK_STEP_TIMEOUT_S, self._publisher.clock)
+        if missing:
+            self._find_partners()
+            self._lost_ns = t_ns + TICK_MS * NS_PER_MS
+            self.get_logger().warning(
+                f"no answer from {', '.join(missing)} within {LOCK_STEP_TIMEOUT_S:g} s: running on at real time"
+            )
+            return alone
+        return self._rate
+
+    def close(self) -> None:
+        """Stop the loop."""
+        self._closed.set()
+        self._partners.close()
+        self._thread.join(timeout=5.0)
+
+
+def main(args: Any = None) -> None:
+    """Entry point of the executable ``sim_node``."""
+    sys.exit(run_node(SimNode, args))
+
+
+if __name__ == "__main__":
+    main()

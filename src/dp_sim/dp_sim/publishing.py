@@ -1,0 +1,151 @@
+"""The cell's topics: robot state, pictures, ground truth and the clock. Messages are reused between ticks."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from dp_core.contract import Contract
+from dp_ros.messages import fill_pose
+from geometry_msgs.msg import Pose, PoseStamped, WrenchStamped
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState
+
+from dp_msgs.msg import SceneState
+from dp_ros import qos
+from dp_sim.cell import RobotState
+from dp_sim.task import SceneStatus
+
+Array = NDArray[np.float64]
+
+
+class CellPublisher:
+    """Publishes everything of one cell. One thread.
+
+    Args:
+        node: owner of the publishers.
+        contract: topics, frames and joint names.
+        task: name put into the ground truth.
+        objects: names of the objects whose poses are published.
+        cameras: names of the cameras that are published.
+    """
+
+    def __init__(
+        self, node: Node, contract: Contract, task: str, objects: tuple[str, ...], cameras: tuple[str, ...]
+    ) -> None:
+        self._stamp = Time()
+        self._counts: dict[str, int] = {}
+        streams = contract.streams
+        self._joints = self._make_joints(contract, "joint_states")
+        self._gripper = self._make_joints(contract, "gripper")
+        self._pose, self._wrench, self._scene, self._clock = PoseStamped(), WrenchStamped(), SceneState(), Clock()
+        for message in (self._joints, self._gripper, self._pose, self._wrench, self._scene):
+            message.header.frame_id = contract.base_frame
+            message.header.stamp = self._stamp
+        self._clock.clock = self._stamp
+        self._publishers: dict[str, Any] = {}
+        for key, kind in (
+            ("joint_states", JointState),
+            ("ee_pose", PoseStamped),
+            ("wrench", WrenchStamped),
+            ("gripper", JointState),
+        ):
+            if key in streams:
+                self._add(node, key, kind, streams[key].topic, qos.STATE)
+        self._images = {name: self._make_image(contract, name) for name in cameras}
+        for name in cameras:
+            self._add(node, f"camera {name}", Image, contract.cameras[name].topic, qos.IMAGE)
+        self._add(node, "scene", SceneState, "sim/scene_state", qos.STATE)
+        # Reliable, so that no tick is lost in lock step; best-effort subscribers are served as well.
+        self._clock_publisher = node.create_publisher(Clock, "/clock", qos.STATE)
+        self._scene.task = task
+        self._scene.object_names = list(objects)
+        self._scene.object_poses = [Pose() for _ in objects]
+        self._scene.stream_names = list(self._counts)
+
+    @staticmethod
+    def _make_joints(contract: Contract, stream: str) -> JointState:
+        message = JointState()
+        message.name = list(contract.streams[stream].joint_names)
+        return message
+
+    def _make_image(self, contract: Contract, name: str) -> Image:
+        camera = contract.cameras[name]
+        message = Image()
+        message.header.frame_id = f"{name}_color_optical_frame"
+        message.header.stamp = self._stamp
+        message.height, message.width, message.step = camera.height, camera.width, 3 * camera.width
+        message.encoding, message.is_bigendian = "rgb8", 0
+        return message
+
+    def _add(self, node: Node, key: str, kind: Any, topic: str, profile: Any) -> None:
+        publisher = node.create_publisher(kind, topic, profile)
+        self._publishers[key] = (publisher, topic)
+        self._counts[topic] = 0
+
+    def _send(self, key: str, message: Any) -> None:
+        if key in self._publishers:
+            publisher, topic = self._publishers[key]
+            publisher.publish(message)
+            self._counts[topic] += 1
+
+    def begin_tick(self, t_ns: int) -> None:
+        """Stamp everything that follows with `t_ns`."""
+        self._stamp.sec, self._stamp.nanosec = divmod(t_ns, 1_000_000_000)
+
+    def robot(self, state: RobotState) -> None:
+        """Publish joints, tool pose, wrench and gripper."""
+        joints, gripper = self._joints, self._gripper
+        joints.position, joints.velocity, joints.effort = (
+            _doubles(state.joint_position),
+            _doubles(state.joint_velocity),
+            _doubles(state.joint_effort),
+        )
+        gripper.position = _doubles(state.finger_position)
+        fill_pose(self._pose.pose, state.ee_pose.tolist())
+        force, torque = self._wrench.wrench.force, self._wrench.wrench.torque
+        force.x, force.y, force.z, torque.x, torque.y, torque.z = state.wrench.tolist()
+        self._send("joint_states", joints)
+        self._send("ee_pose", self._pose)
+        self._send("wrench", self._wrench)
+        self._send("gripper", gripper)
+
+    def image(self, name: str, picture: NDArray[np.uint8]) -> None:
+        """Publish a picture (H, W, 3) uint8 RGB rendered at the tick's time."""
+        data = array("B")
+        data.frombytes(picture.data)
+        self._images[name].data = data
+        self._send(f"camera {name}", self._images[name])
+
+    def reset(self, seed: int, t_ns: int) -> None:
+        """Remember for the ground truth that the scene of `seed` begins at `t_ns`."""
+        self._scene.seed = seed
+        self._scene.reset_count += 1
+        self._scene.reset_stamp = Time(sec=t_ns // 1_000_000_000, nanosec=t_ns % 1_000_000_000)
+
+    def scene(self, poses: dict[str, Array], status: SceneStatus) -> None:
+        """Publish the ground truth."""
+        scene = self._scene
+        for message, pose in zip(scene.object_poses, poses.values(), strict=True):
+            fill_pose(message, pose.tolist())
+        scene.success, scene.failure, scene.side = status.success, status.failure, status.side
+        scene.collisions = status.collisions
+        scene.condition_names = [condition.name for condition in status.conditions]
+        scene.conditions_met = [condition.met for condition in status.conditions]
+        scene.condition_texts = [condition.text for condition in status.conditions]
+        scene.stream_counts = array("Q", self._counts.values())
+        self._send("scene", scene)
+
+    def clock(self) -> None:
+        """Publish the tick's time on /clock."""
+        self._clock_publisher.publish(self._clock)
+
+
+def _doubles(values: Array) -> array[float]:
+    result = array("d")
+    result.frombytes(values.tobytes())
+    return result
