@@ -99,6 +99,11 @@ class EpisodeWriter:
         self._thread.start()
 
     @property
+    def task(self) -> str:
+        """What the robot is asked to do."""
+        return self._request.task
+
+    @property
     def failure(self) -> str | None:
         """Why writing stopped; None while it works."""
         return self._failure
@@ -210,7 +215,9 @@ class EpisodeWriter:
             definition = self._definitions[message.stream]
             channel = self._bag.add_topic(name, definition, self._offered_qos(message.stream))
             self._channels[message.stream] = channel
-        data = compress_image(message.data, stream.jpeg_quality) if stream.recording == "jpeg" else message.data
+        data = message.data
+        if stream.recording == "jpeg":
+            data = compress_image(data, stream.jpeg_quality)
         self._bag.write(channel, data, message.log_time_ns, message.publish_time_ns, message.sequence)
 
 

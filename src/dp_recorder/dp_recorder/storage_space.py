@@ -1,0 +1,31 @@
+"""How much room is left to record into."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class StorageSpace:
+    """Watches the file system of a folder.
+
+    Attributes:
+        directory: Folder that recordings go into; need not exist yet.
+        min_free_bytes: Recording stops while less than this is free.
+    """
+
+    directory: Path
+    min_free_bytes: int
+
+    def problem(self) -> str | None:
+        """One sentence if too little is free, else None."""
+        folder = self.directory.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        if free >= self.min_free_bytes:
+            return None
+        return (
+            f"only {free / 2**30:.2f} GiB free for {self.directory}, "
+            f"at least {self.min_free_bytes / 2**30:.2f} GiB are needed"
+        )

@@ -1,0 +1,170 @@
+"""A stand-in for the cell, run as a process of its own by test_node.
+
+Publishes every stream of the contract on real DDS, drives the recorder's services, and prints as JSON what it
+published and what the services answered. Usage: cell_publisher.py SCENARIO
+"""
+
+import json
+import sys
+import time
+
+import rclpy
+from dp_core.contract import load_contract
+from dp_msgs.msg import EpisodeState, SceneState
+from dp_msgs.srv import LabelEpisode, StartEpisode, StopEpisode
+from dp_recorder.stream_receiver import message_class
+from dp_ros import qos
+from dp_ros.messages import ns_to_stamp
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+
+SPEED = 4.0
+START_NS = 50_000_000_000
+BEST_EFFORT = QoSProfile(depth=20, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+
+
+class Cell(Node):
+    def __init__(self, without=()) -> None:
+        super().__init__("cell")
+        contract = load_contract("sim_franka")
+        self.clock_publisher = self.create_publisher(Clock, "/clock", 10)
+        self.tick = 0
+        self.counts: dict[str, int] = {}
+        self.states = {}
+        for name, stream in contract.streams.items():
+            if stream.topic not in without:
+                # franka's broadcasters are best effort.
+                profile = BEST_EFFORT if name == "wrench" else qos.STATE
+                kind = message_class(stream.type)
+                self.states[stream.topic] = (self.create_publisher(kind, stream.topic, profile), kind())
+        self.cameras = {}
+        for camera in contract.cameras.values():
+            if camera.topic not in without:
+                image = Image(height=camera.height, width=camera.width, encoding="rgb8", step=3 * camera.width)
+                image.data = bytes(3 * camera.width * camera.height)
+                self.cameras[camera.topic] = (self.create_publisher(Image, camera.topic, qos.IMAGE), image)
+        self.scene_publisher = self.create_publisher(SceneState, "sim/scene_state", qos.STATE)
+        self.episode_states: list[EpisodeState] = []
+        self.create_subscription(
+            EpisodeState, "recorder/episode_state", self.episode_states.append, qos.LATCHED
+        )
+
+    def publish(self, topic: str, publisher, message, stamp) -> None:
+        message.header.stamp = stamp
+        publisher.publish(message)
+        self.counts[topic] = self.counts.get(topic, 0) + 1
+
+    def run_ticks(self, count: int, skip=lambda topic, tick: False) -> None:
+        """Publish ``count`` control ticks of 10 ms at SPEED times real time."""
+        begin = time.monotonic()
+        for index in range(count):
+            t_ns = START_NS + self.tick * 10_000_000
+            stamp = ns_to_stamp(t_ns)
+            self.clock_publisher.publish(Clock(clock=stamp))
+            for topic, (publisher, message) in self.states.items():
+                if not skip(topic, index):
+                    self.publish(topic, publisher, message, stamp)
+            if self.tick % 10 == 0:
+                for topic, (publisher, message) in self.cameras.items():
+                    self.publish(topic, publisher, message, stamp)
+            scene = SceneState(stream_names=list(self.counts), stream_counts=list(self.counts.values()))
+            self.publish("sim/scene_state", self.scene_publisher, scene, stamp)
+            self.tick += 1
+            rclpy.spin_once(self, timeout_sec=0.0)
+            time.sleep(max(0.0, begin + (index + 1) * 0.01 / SPEED - time.monotonic()))
+
+    def call(self, kind, name: str, **fields):
+        client = self.create_client(kind, name)
+        if not client.wait_for_service(timeout_sec=15.0):
+            raise SystemExit(f"no service {name}")
+        future = client.call_async(kind.Request(**fields))
+        rclpy.spin_until_future_complete(self, future, timeout_sec=20.0)
+        return future.result()
+
+    def wait_for_recorder(self) -> None:
+        deadline = time.monotonic() + 20.0
+        publishers = [p for p, _ in (*self.states.values(), *self.cameras.values())] + [self.scene_publisher]
+        while not all(p.get_subscription_count() for p in publishers):
+            if time.monotonic() > deadline:
+                raise SystemExit("the recorder did not subscribe to every stream")
+            rclpy.spin_once(self, timeout_sec=0.05)
+        # Two looks of the recorder at the publishers, so that its subscriptions match theirs.
+        end = time.monotonic() + 2.5
+        while time.monotonic() < end:
+            self.run_ticks(10)
+
+    def record(self, ticks: int, outcome: int, **options) -> dict:
+        time.sleep(0.3)  # nothing under way when the episode starts: counts are exact
+        before = dict(self.counts)
+        start = self.call(StartEpisode, "recorder/start_episode", task="place", operator_name="ada", note="seed=11")
+        if not start.success:
+            return {"started": False, "message": start.message}
+        self.run_ticks(ticks, **options)
+        stop = self.call(StopEpisode, "recorder/stop_episode", outcome=outcome, note="by test")
+        published = {topic: count - before.get(topic, 0) for topic, count in self.counts.items()}
+        return {
+            "started": True,
+            "id": start.episode_id,
+            "path": stop.path,
+            "stopped": stop.success,
+            "verdict": stop.verdict,
+            "message": stop.message,
+            "published": published,
+        }
+
+
+def whole(cell: Cell) -> dict:
+    cell.wait_for_recorder()
+    first = cell.record(600, StopEpisode.Request.SUCCESS)
+    second = cell.record(100, StopEpisode.Request.DISCARD)
+    third = cell.record(
+        100, StopEpisode.Request.FAILURE, skip=lambda topic, tick: "ee_pose" in topic and 40 <= tick < 60
+    )
+    label = cell.call(
+        LabelEpisode, "recorder/label_episode", episode_id=third["id"], outcome=StopEpisode.Request.SUCCESS, note="ok"
+    )
+    wrong = cell.call(LabelEpisode, "recorder/label_episode", episode_id="episode_9999_x", outcome=1)
+    twice = cell.call(StopEpisode, "recorder/stop_episode", outcome=1)
+    cell.run_ticks(10)
+    states = [(s.state, s.episode_id, s.verdict) for s in cell.episode_states]
+    streams = [
+        {"topic": s.topic, "received": s.received, "lost": s.lost, "rate_hz": s.rate_hz, "required": s.required}
+        for s in cell.episode_states[-1].streams
+    ]
+    return {
+        "episodes": [first, second, third],
+        "label": [label.success, label.message],
+        "wrong_label": [wrong.success, wrong.message],
+        "stop_twice": [twice.success, twice.message],
+        "states": states,
+        "streams": streams,
+    }
+
+
+def missing(cell: Cell) -> dict:
+    cell.wait_for_recorder()
+    return cell.record(10, StopEpisode.Request.SUCCESS)
+
+
+def interrupted(cell: Cell) -> dict:
+    """Start an episode, publish, say so, and go on until the test has stopped the recorder."""
+    cell.wait_for_recorder()
+    start = cell.call(StartEpisode, "recorder/start_episode", task="place")
+    print(json.dumps({"id": start.episode_id, "path": start.path}), flush=True)
+    cell.run_ticks(1200)
+    return {"published": cell.counts}
+
+
+def main() -> None:
+    scenario = sys.argv[1]
+    rclpy.init()
+    without = ("camera/wrist/color/image_raw",) if scenario == "missing" else ()
+    result = {"whole": whole, "missing": missing, "interrupted": interrupted}[scenario](Cell(without))
+    print(json.dumps(result), flush=True)
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
