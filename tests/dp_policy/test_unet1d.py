@@ -17,12 +17,16 @@ def test_parameter_counts_are_the_published_ones() -> None:
     assert sum(p.numel() for p in push_t.parameters()) == 65_783_298
 
 
-def test_conv_backends_agree() -> None:
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("backend", ["gemm", "auto"])
+@torch.no_grad()
+def test_conv_backends_agree(batch: int, backend: str) -> None:
     torch.manual_seed(0)
     network = ConditionalUnet1d(10, 12, TINY).double()
-    inputs = torch.randn(6, 16, 10).double(), torch.randint(0, 100, (6,)), torch.randn(2, 12).double()
+    inputs = torch.randn(batch, 16, 10).double(), torch.randint(0, 100, (batch,)), torch.randn(batch, 12).double()
+    set_conv_backend(network, "native")
     native = network(*inputs)
-    set_conv_backend(network, "gemm")
+    set_conv_backend(network, backend)
     torch.testing.assert_close(network(*inputs), native)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from dp_core.configuration import ConfigurationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -154,7 +155,7 @@ def load_checkpoint(folder: str | Path) -> LoadedPolicy:
         policy.load_state_dict(load_file(folder / MODEL_FILE))
     except (KeyError, ConfigurationError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder} cannot be loaded: {error}") from None
-    policy.eval().requires_grad_(False)
+    policy.set_precision(torch.float32).eval().requires_grad_(False)
     return LoadedPolicy(
         policy, config, info.get("contract", {}), info["policy_id"], info.get("provenance", {}), folder.resolve()
     )

@@ -102,7 +102,7 @@ class TrainingRun:
         torch.manual_seed(seed)
         self.policy = build_policy(config)
         self.policy.normaliser.fit(data.statistics)
-        self.averaged = build_policy(config).requires_grad_(False)
+        self.averaged = build_policy(config).set_precision(torch.float32).requires_grad_(False)
         self.averaged.load_state_dict(self.policy.state_dict())
         self.averaged.eval()
         self.policy.set_precision(torch.bfloat16 if config.training.precision == "bf16" else torch.float32)
