@@ -168,6 +168,9 @@ class SimNode(Node):
             self._reset_ns = (self._cell.t_ms + TICK_MS) * NS_PER_MS
             self._publisher.reset(seed, self._reset_ns)
             future.set_result(self._reset_ns)
+            if self.executor is not None:
+                # A suspended service callback goes on at the executor's next event: be that event.
+                self.executor.wake()
         try:
             if target is not None and stamp_to_ns(target.header.stamp) >= self._reset_ns:
                 self._cell.set_target_pose(pose_to_array(target.pose))
