@@ -197,9 +197,11 @@ class RecorderNode(Node):
         self._state.reasons = list(closed.verdict.reasons)
         self._fill_streams(closed.summaries)
         self._publish(EpisodeState.FAILED if failed else EpisodeState.IDLE, failed)
-        log = self.get_logger()
-        text = f"{closed.episode_id}: {outcome}, {closed.verdict.level}; {'; '.join(closed.verdict.reasons)}"
-        (log.info if closed.verdict.level == "good" else log.warning)(text.rstrip("; "))
+        text = f"{closed.episode_id}: {outcome}, {closed.verdict.level}"
+        if closed.verdict.reasons:
+            self.get_logger().warning(f"{text}: {'; '.join(closed.verdict.reasons)}")
+        else:
+            self.get_logger().info(text)
         return closed
 
     def _compare_counts(self, episode: EpisodeWriter, scene: bytes | None) -> None:
@@ -258,7 +260,9 @@ class RecorderNode(Node):
             message.task = str(self._episode.task)
             message.duration_s = (self._receiver.now_ns() - self._episode.started_ns) / 1e9
             self._fill_streams(self._episode.summaries)
-        self._states.publish(message)
+        if self.context.ok():
+            # After Ctrl-C the middleware is gone, but the episode must still be closed.
+            self._states.publish(message)
 
     def _fill_streams(self, summaries: tuple[StreamSummary, ...]) -> None:
         now_ns = self._receiver.now_ns()

@@ -181,7 +181,7 @@ class StreamReceiver:
         """Wait until messages that were under way have been received: a few rounds of the receiving thread."""
         target = self._passes + passes
         deadline_s = time.monotonic() + timeout_s
-        while self._passes < target and time.monotonic() < deadline_s:
+        while self._passes < target and self._failure is None and time.monotonic() < deadline_s:
             time.sleep(self._period_s)
 
     def close(self) -> None:
