@@ -10,15 +10,16 @@ import time
 
 import rclpy
 from dp_core.contract import load_contract
-from dp_msgs.msg import EpisodeState, SceneState
-from dp_msgs.srv import LabelEpisode, StartEpisode, StopEpisode
 from dp_recorder.stream_receiver import message_class
-from dp_ros import qos
 from dp_ros.messages import ns_to_stamp
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
+
+from dp_msgs.msg import EpisodeState, SceneState
+from dp_msgs.srv import LabelEpisode, StartEpisode, StopEpisode
+from dp_ros import qos
 
 SPEED = 4.0
 START_NS = 50_000_000_000

@@ -21,7 +21,7 @@ PUBLISHER = Path(__file__).with_name("cell_publisher.py")
 def environment(tmp_path_factory):
     return {
         **os.environ,
-        "ROS_DOMAIN_ID": str(100 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(REPOSITORY / "config" / "dds" / "fastdds.xml"),
         "ROS_LOG_DIR": str(tmp_path_factory.mktemp("log")),

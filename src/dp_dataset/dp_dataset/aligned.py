@@ -170,11 +170,11 @@ def required_topics(bag: BagReader, contract: Contract) -> dict[str, str]:
     counts = bag.message_counts
     found: dict[str, str] = {}
     for stream, topic in wanted.items():
-        name = bag.topic_name(topic, namespace)
-        if name is None or not counts.get(name):
+        full_name = bag.topic_name(topic, namespace)
+        if full_name is None or not counts.get(full_name):
             present = ", ".join(sorted(t for t, n in counts.items() if n)) or "nothing"
             raise BagError(f"{bag.folder}: {stream} is missing, no message on topic {topic}; the bag holds {present}")
-        found[stream] = name
+        found[stream] = full_name
     return found
 
 

@@ -73,9 +73,10 @@ class _Cursor:
         return int(value)
 
     def byte(self) -> int:
-        value = self._body[self._position]
+        if self._position >= len(self._body):
+            raise SerializedMessageError("the message ends before a byte")
         self._position += 1
-        return value
+        return self._body[self._position - 1]
 
     def octets(self) -> memoryview:
         length = self.unsigned()

@@ -1,0 +1,51 @@
+import dataclasses
+
+import pytest
+from dp_recorder.recorded_streams import RecordedStream
+from dp_recorder.stream_statistics import StreamStatistics
+from dp_recorder.verdict import judge
+
+REQUIRED = RecordedStream("robot/ee_pose", "geometry_msgs/msg/PoseStamped", True, 100.0, 0.1)
+OPTIONAL = RecordedStream("policy/chunk", "dp_msgs/msg/ActionChunk")
+
+
+def summary(**changes):
+    statistics = StreamStatistics(100.0)
+    for index in range(100):
+        statistics.add(index * 10_000_000, index + 1, 10)
+    return dataclasses.replace(statistics.summary(), **changes)
+
+
+NOTHING = StreamStatistics().summary()
+
+
+def test_good_has_no_reasons():
+    verdict = judge([REQUIRED, OPTIONAL], [summary(), NOTHING], None)
+    assert (verdict.level, verdict.reasons) == ("good", ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "reason"),
+    [
+        ({"dropped": 1}, "bad", "1 messages dropped"),
+        ({"received": 0}, "bad", "nothing received"),
+        ({"lost": 2, "published": 102}, "suspect", "2 of 102 published messages lost"),
+        ({"out_of_order": 1}, "suspect", "1 stamps not after"),
+        ({"max_gap_s": 0.2}, "suspect", "gap of 0.200 s between stamps, allowed 0.100 s"),
+    ],
+)
+def test_each_fault_is_judged_and_named(changes, level, reason):
+    verdict = judge([REQUIRED], [summary(**changes)], None)
+    assert verdict.level == level
+    assert len(verdict.reasons) == 1
+    assert verdict.reasons[0].startswith("robot/ee_pose: ") and reason in verdict.reasons[0]
+
+
+def test_a_write_failure_comes_first():
+    verdict = judge([REQUIRED], [summary(lost=1, published=101)], "no space left")
+    assert verdict.level == "bad" and verdict.reasons[0] == "no space left" and len(verdict.reasons) == 2
+
+
+def test_optional_streams_may_pause_but_not_lose():
+    assert judge([OPTIONAL], [summary(max_gap_s=5.0)], None).level == "good"
+    assert judge([OPTIONAL], [summary(lost=1, published=101)], None).level == "suspect"
