@@ -19,6 +19,7 @@ from dp_ros.messages import fill_pose, joint_sum, ns_to_stamp, pose_to_array, st
 from dp_ros.node_main import declare_contract, run_node
 from dp_ros.pacing import Pacer
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -69,7 +70,9 @@ class ControlNode(Node):
         self._waiting: list[tuple[int, Future]] = []
         self._make_publishers()
         self._make_subscriptions()
-        self.create_service(SetMode, "control/set_mode", self._on_set_mode)
+        # Its own group: a request that waits for its mode must not keep /clock and the robot's state out.
+        group = ReentrantCallbackGroup()
+        self.create_service(SetMode, "control/set_mode", self._on_set_mode, callback_group=group)
         self._pacer = Pacer(self, self._contract.control.period_ns)
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._thread.start()
@@ -189,6 +192,12 @@ class ControlNode(Node):
         else:
             return
         self._waiting.clear()
+        if self.executor is not None:
+            # The suspended service callback goes on at the executor's next event: be that event.
+            self.executor.wake()
+        if self.executor is not None:
+            # The suspended service callback goes on at the executor's next event: be that event.
+            self.executor.wake()
 
     def _publish(self, output: ControlOutput, t_ns: int) -> None:
         stamp = ns_to_stamp(t_ns)
