@@ -17,6 +17,7 @@ from dp_core.configuration import ConfigurationError
 from dp_ros.messages import ns_to_stamp, pose_to_array, stamp_to_ns
 from dp_ros.node_main import declare, declare_contract, run_node
 from geometry_msgs.msg import PoseStamped
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Joy
@@ -93,7 +94,8 @@ class SimNode(Node):
     def _make_subscriptions(self) -> None:
         self.create_subscription(PoseStamped, "robot/target_pose", self._on_target, qos.COMMAND)
         self.create_subscription(GripperCommand, "gripper/command", self._on_gripper, qos.STATE)
-        self.create_service(ResetScene, "sim/reset", self._on_reset)
+        # Its own group: a reset that waits for the loop must not keep out the answers that the loop waits for.
+        self.create_service(ResetScene, "sim/reset", self._on_reset, callback_group=ReentrantCallbackGroup())
         if self._lock_step:
             self._command_topic = self._contract.streams["command"].topic
             self.create_subscription(CommandState, self._command_topic, self._on_command, qos.STATE)
