@@ -137,6 +137,8 @@ class SimNode(Node):
         try:
             self._loop()
         except Exception as error:
+            if not self.context.ok():
+                return  # A signal ended the context while a message was on its way.
             self.get_logger().fatal(f"physics loop ended: {error!r}")
             self.context.try_shutdown()
             raise
