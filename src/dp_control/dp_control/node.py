@@ -16,7 +16,7 @@ import numpy as np
 from dp_core.chunk_schedule import Chunk, ChunkError, ChunkRecord
 from dp_core.poses import pose_problem
 from dp_ros.messages import fill_pose, joint_sum, ns_to_stamp, pose_to_array, stamp_to_ns, twist_to_array
-from dp_ros.node_main import declare_contract, run_node
+from dp_ros.node_main import declare_contract, run_node, start_worker
 from dp_ros.pacing import Pacer
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -59,6 +59,7 @@ class ControlNode(Node):
     def __init__(self) -> None:
         super().__init__("control")
         self._contract = declare_contract(self)
+        self.failure = ""
         self._core = ControlCore(self._contract)
         self._lock = threading.Lock()
         self._measured: Stamped | None = None
@@ -74,8 +75,7 @@ class ControlNode(Node):
         group = ReentrantCallbackGroup()
         self.create_service(SetMode, "control/set_mode", self._on_set_mode, callback_group=group)
         self._pacer = Pacer(self, self._contract.control.period_ns)
-        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
-        self._thread.start()
+        self._thread = start_worker(self, "control", self._run)
 
     def _make_publishers(self) -> None:
         self._targets = self.create_publisher(PoseStamped, "robot/target_pose", qos.COMMAND)

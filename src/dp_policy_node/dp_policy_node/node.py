@@ -21,7 +21,7 @@ from dp_core.poses import pose_problem
 from dp_policy.checkpoint import CheckpointError, LoadedPolicy, load_checkpoint
 from dp_policy.engine import Engine
 from dp_ros.messages import joint_sum, ns_to_stamp, pose_to_array, stamp_to_ns
-from dp_ros.node_main import declare, declare_contract, run_node
+from dp_ros.node_main import declare, declare_contract, run_node, start_worker
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState
@@ -104,8 +104,7 @@ class PolicyNode(Node):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENT)
         self._subscribe()
         self.create_timer(1.0, self._report)
-        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
-        self._thread.start()
+        self._thread = start_worker(self, "inference", self._run)
         self.get_logger().info(
             f"policy {loaded.policy_id} ready: {config.name}, inference {1e3 * self._engine.latency_s:.1f} ms"
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +57,33 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
     return status
+
+
+def start_worker(node: Any, name: str, body: Callable[[], None]) -> threading.Thread:
+    """Start a node's worker thread.
+
+    A worker that is interrupted by the end of the context ends quietly. One that crashes ends the whole process with
+    status 3 and its reason: a node that lives on without its worker would look healthy.
+
+    Args:
+        node: has a writable ``failure``.
+        name: of the thread.
+        body: runs until the node closes.
+    """
+
+    def run() -> None:
+        try:
+            body()
+        except Exception as error:
+            if not node.context.ok():
+                return
+            node.failure = f"{name} thread ended: {error!r}"
+            traceback.print_exc()
+            node.context.try_shutdown()
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def declare(
