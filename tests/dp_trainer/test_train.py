@@ -46,10 +46,9 @@ def read_losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "losses.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_learns_to_move_to_what_it_sees(blob_store: Path, tmp_path: Path, precision: str) -> None:
+def test_learns_to_move_to_what_it_sees(blob_store: Path, tmp_path: Path) -> None:
     """Final positions, which only the image tells, are predicted far better than by the mean."""
-    config = tiny_config(steps=450, batch_size=32, checkpoint_interval=450, precision=precision)
+    config = tiny_config(steps=350, batch_size=32, checkpoint_interval=350, precision="bf16")
     result = train(blob_store, config, tmp_path, seed=1)
     assert result.validation is not None
     # the blob's position has a standard deviation of 0.2 m and 0.1 m: a constant is off by about 0.1 m mid-way
