@@ -12,13 +12,15 @@ import importlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from dp_ros.qos import matching_qos
 from rclpy.callback_groups import CallbackGroup
+from rclpy.clock import ClockType, ROSClock
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
 from dp_recorder.bag_writer import OfferedQos
@@ -27,6 +29,7 @@ from dp_recorder.recorded_streams import RecordedStream
 from dp_recorder.serialized_message import SerializedMessageError, read_stamp_ns
 
 _INFINITE_NS = 2**63 - 1
+_CLOCK_TOPIC = "/clock"
 _CLOCK_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
@@ -93,7 +96,7 @@ class StreamReceiver:
         self._passes = 0
         self._failure: str | None = None
         self._closed = threading.Event()
-        self._clock = self._subscribe(Clock, "/clock", _CLOCK_QOS) if simulated else None
+        self._clock = self._take_over_clock() if simulated else None
         self.refresh()
         self._thread = threading.Thread(target=self._run, name="receive streams", daemon=True)
         self._thread.start()
@@ -189,6 +192,16 @@ class StreamReceiver:
         self._closed.set()
         self._thread.join(timeout=2.0)
 
+    def _take_over_clock(self) -> Any:
+        """Take /clock by hand as well: at several times real time its callbacks would cost most of the CPU."""
+        for subscription in self._node.subscriptions:
+            if subscription.topic_name == _CLOCK_TOPIC:
+                # Its event handlers too: they wake the executor for as long as a message waits to be taken.
+                for entity in [subscription, *cast(list[Any], subscription.event_handlers)]:
+                    entity.callback_group = self._group
+                return subscription
+        return self._subscribe(Clock, _CLOCK_TOPIC, _CLOCK_QOS)
+
     def _subscribe(self, kind: Any, topic: str, profile: QoSProfile) -> Any:
         return self._node.create_subscription(
             kind, topic, _never_called, profile, callback_group=self._group, raw=True
@@ -218,8 +231,7 @@ class StreamReceiver:
     def _receive(self) -> None:
         """One round over all subscriptions; the lock is held."""
         if self._clock is not None:
-            for data, _ in _take_all(self._clock, Clock):
-                self._sim_ns = read_stamp_ns(data)
+            self._advance_clock(_take_all(self._clock, Clock))
         now_s = time.monotonic()
         batch: list[QueuedMessage] = []
         for index, source in enumerate(self._sources):
@@ -235,6 +247,12 @@ class StreamReceiver:
             refused = self._sink.put(batch)
             if refused:
                 self._on_refused(refused)
+
+    def _advance_clock(self, taken: list[tuple[bytes, dict[str, Any]]]) -> None:
+        if taken:
+            self._sim_ns = read_stamp_ns(taken[-1][0])
+            clock = cast(ROSClock, self._node.get_clock())
+            clock.set_ros_time_override(Time(nanoseconds=self._sim_ns, clock_type=ClockType.ROS_TIME))
 
     def _queue(self, index: int, taken: list[tuple[bytes, dict[str, Any]]], batch: list[QueuedMessage]) -> None:
         for data, info in taken:
