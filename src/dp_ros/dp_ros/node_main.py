@@ -13,8 +13,10 @@ import rclpy
 from dp_core.configuration import ConfigurationError
 from dp_core.contract import Contract, load_contract
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+
+from dp_ros.executor import LeanExecutor
 
 
 def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
@@ -34,7 +36,7 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
     status = 0
     try:
         node = build()
-        executor = SingleThreadedExecutor()
+        executor = LeanExecutor()
         executor.add_node(node)
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
