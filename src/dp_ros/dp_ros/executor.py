@@ -38,7 +38,8 @@ class _Entities:
 
     def __init__(self, executor: LeanExecutor) -> None:
         nodes = executor.get_nodes()
-        subscriptions = [s for node in nodes for s in node.subscriptions]
+        # A group that refuses is emptied by its owner (the recorder takes messages by hand).
+        subscriptions = [s for node in nodes for s in node.subscriptions if s.callback_group.can_execute(s)]
         self.timers = [t.handle for node in nodes for t in node.timers]
         self.clients = [c.handle for node in nodes for c in node.clients]
         self.services = [s.handle for node in nodes for s in node.services]
