@@ -111,6 +111,24 @@ def test_an_unknown_outcome_leaves_the_episode_open(tmp_path):
     assert writer.close("success", 0).summaries[0].received == 1
 
 
+def test_a_close_that_ctrl_c_interrupted_ends_as_first_asked(tmp_path, monkeypatch):
+    writer = EpisodeWriter(request(tmp_path), [JOINTS], 0)
+    writer.put([joint_message(i) for i in range(5)])
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dp_recorder.episode_writer.write_episode_file", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            writer.close("success", 50 * MS, "done")
+    closed = writer.close("unlabelled", 99 * MS, "closed when the recorder was stopped")
+    content = json.loads((closed.folder / "episode.json").read_text())
+    assert (content["state"], content["outcome"], content["note"]) == ("closed", "success", "seed=4; done")
+    with AnyReader([closed.folder]) as bag:
+        assert bag.message_count == 5
+
+
 WRITE_FOR_EVER = """
 import sys, time
 from pathlib import Path

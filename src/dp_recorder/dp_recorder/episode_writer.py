@@ -80,6 +80,8 @@ class EpisodeWriter:
         self._queue = queue if queue is not None else MessageQueue()
         self._flush_period_s = flush_period_s
         self._failure: str | None = None
+        self._bag_bytes = 0
+        self._end: tuple[str, int, str] | None = None
         before = sequences_before if sequences_before is not None else [None] * len(self.streams)
         self.statistics = tuple(
             StreamStatistics(stream.rate_hz, sequence)
@@ -136,6 +138,8 @@ class EpisodeWriter:
     def close(self, outcome: str, ended_ns: int, note: str = "") -> ClosedEpisode:
         """Write what is queued, finish the bag and label the episode.
 
+        A close that Ctrl-C interrupted may be called again; it then ends as the first call asked for.
+
         Args:
             outcome: One of ``OUTCOMES``; a discarded episode moves to the ``discarded`` folder.
             ended_ns: End, ROS clock, ns.
@@ -146,30 +150,21 @@ class EpisodeWriter:
         """
         if outcome not in OUTCOMES:
             raise EpisodeError(f"outcome {outcome!r} is none of {', '.join(OUTCOMES)}")
+        self._end = outcome, ended_ns, note = self._end or (outcome, ended_ns, note)
         self._queue.close()
         self._thread.join()
-        bag_bytes = self._finish_bag()
         summaries = self.summaries
         verdict = judge(self.streams, summaries, self._failure)
         self._describe_end(outcome, ended_ns, note, summaries, verdict)
-        folder = self.folder
         try:
-            write_episode_file(folder, self._description)
-            if outcome == DISCARD:
-                folder = set_outcome(folder, outcome)
+            if self.folder.exists():
+                write_episode_file(self.folder, self._description)
+                if outcome == DISCARD:
+                    self.folder = set_outcome(self.folder, outcome)
         except OSError as error:
             # A full disk: the file of the start stays, which says that the episode was not closed.
             verdict = Verdict("bad", (*verdict.reasons, f"episode file not written: {error}"))
-        return ClosedEpisode(self.episode_id, folder, outcome, verdict, summaries, bag_bytes)
-
-    def _finish_bag(self) -> int:
-        if self._failure is None:
-            try:
-                return self._bag.close().bytes
-            except OSError as error:
-                self._failure = f"the bag could not be finished: {error}"
-        self._bag.abandon()
-        return self._bag.path.stat().st_size
+        return ClosedEpisode(self.episode_id, self.folder, outcome, verdict, summaries, self._bag_bytes)
 
     def _describe_end(
         self, outcome: str, ended_ns: int, note: str, summaries: Sequence[StreamSummary], verdict: Verdict
@@ -192,7 +187,10 @@ class EpisodeWriter:
         )
 
     def _run(self) -> None:
-        """Writing thread: drain, write, flush, until closed or the disk refuses."""
+        """Writing thread: drain, write, flush, until closed or the disk refuses; then finish the bag.
+
+        The bag is finished here because no signal interrupts this thread.
+        """
         flushed_s = time.monotonic()
         try:
             while not self._queue.finished:
@@ -202,10 +200,13 @@ class EpisodeWriter:
                 if now_s - flushed_s >= self._flush_period_s:
                     self._bag.flush(durable=True)
                     flushed_s = now_s
+            self._bag_bytes = self._bag.close().bytes
         except Exception as error:
             # Whatever happens here must reach the operator; the queue then counts all that follows as dropped.
             self._failure = f"writing stopped: {error}"
             self._queue.close()
+            self._bag.abandon()
+            self._bag_bytes = self._bag.path.stat().st_size
 
     def _write(self, message: QueuedMessage) -> None:
         channel = self._channels.get(message.stream)
