@@ -141,11 +141,12 @@ def _end_with_parent() -> None:
 
 
 def last_words(log: Path, lines: int = TAIL_LINES) -> str:
-    """The end of a log as text; its last line of an exception first when there is one."""
-    if not log.is_file():
-        return "no output"
-    tail = log.read_text(errors="replace").strip().splitlines()[-lines:]
-    return "\n".join(tail) if tail else "no output"
+    """Why a process ended, from its log: its own line `error: ...` when it wrote one, else the last lines."""
+    text = log.read_text(errors="replace").strip() if log.is_file() else ""
+    for line in reversed(text.splitlines()):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    return "\n".join(text.splitlines()[-lines:]) or "no output"
 
 
 def clean_shared_memory() -> None:

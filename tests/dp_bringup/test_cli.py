@@ -1,0 +1,53 @@
+import pytest
+from dp_bringup.cli import COMMANDS, main
+from dp_bringup.errors import CommandError, is_expected
+from dp_core.contract import ContractError
+
+
+def test_no_command_prints_the_list(capsys):
+    assert main([]) == 2
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_help_with_examples(name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([name, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:" in text and f"dp {name}" in text
+
+
+def test_unknown_command_names_the_valid_ones(capsys):
+    assert main(["fly"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dp: error: no command 'fly'") and "demo" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["train", "nowhere.zarr", "--out", "x"], "nowhere.zarr"),
+        (["train", "nowhere.zarr", "--out", "x", "--policy", "huge"], "paper, small"),
+        (["demo", "--task", "juggle"], "place"),
+        (["demo", "--resume", "nowhere"], "nowhere"),
+        (["dataset", "info", "nowhere.zarr"], "nowhere.zarr"),
+        (["dataset", "build", "nowhere", "--out", "x.zarr"], "nowhere"),
+        (["bag", "info", "nowhere"], "nowhere"),
+        (["record", "--task", "juggle", "--out", "x"], "place, reach_around"),
+        (["record", "--cell", "moon", "--out", "x"], "sim_franka"),
+        (["eval", "sim", "nowhere", "--cell", "moon"], "sim_franka"),
+        (["up", "deploy"], "checkpoint"),
+    ],
+)
+def test_expected_failures_are_one_line(arguments, named, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("dp: error:") and named in error
+
+
+def test_bugs_are_not_hidden():
+    assert is_expected(ContractError("x")) and is_expected(CommandError("x")) and is_expected(FileNotFoundError("x"))
+    assert not is_expected(ValueError("x")) and not is_expected(KeyError("x"))

@@ -1,0 +1,55 @@
+import pytest
+from dp_bringup.graph import MODES, build_graph, options_of
+from dp_core.configuration import ConfigurationError
+
+
+def names(nodes):
+    return {node.executable for node in nodes}
+
+
+def test_teleop_graph_of_the_simulated_cell():
+    nodes = build_graph("teleop", cell="sim_franka")
+    assert names(nodes) == {"sim_node", "control_node", "teleop_node", "recorder_node", "operator_node"}
+    for node in nodes:
+        assert node.parameters.get("use_sim_time", False) == (node.executable != "sim_node")
+        assert node.parameters["cell"] == "sim_franka"
+
+
+def test_deploy_graph_has_the_policy_and_no_operator(tmp_path):
+    nodes = build_graph("deploy", cell="sim_franka", checkpoint=str(tmp_path))
+    assert names(nodes) == {"sim_node", "control_node", "policy_node", "recorder_node"}
+
+
+def test_real_cell_starts_no_simulator():
+    nodes = build_graph("teleop", cell="lab_franka")
+    assert names(nodes) == {"control_node", "teleop_node", "recorder_node"}
+    assert not any(node.parameters["use_sim_time"] for node in nodes)
+
+
+def test_text_values_as_launch_gives_them():
+    nodes = build_graph("teleop", cell="sim_franka", rate="2.5", seed="7", lock_step="true", operator="false")
+    sim = next(node for node in nodes if node.executable == "sim_node")
+    assert sim.parameters["rate"] == 2.5 and sim.parameters["seed"] == 7 and sim.parameters["lock_step"] is True
+    assert "operator_node" not in names(nodes)
+
+
+@pytest.mark.parametrize(
+    ("mode", "choices", "named"),
+    [
+        ("fly", {}, "teleop, deploy"),
+        ("deploy", {}, "checkpoint"),
+        ("teleop", {"rate": "fast"}, "rate: 'fast'"),
+        ("teleop", {"lock_step": "maybe"}, "true, false"),
+        ("teleop", {"operator": "maybe"}, "auto, true, false"),
+        ("teleop", {"speed": 1}, "'speed'"),
+        ("teleop", {"checkpoint": "x"}, "'checkpoint'"),
+    ],
+)
+def test_bad_choices_are_named(mode, choices, named):
+    with pytest.raises(ConfigurationError, match=named):
+        build_graph(mode, **choices)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_option_is_described(mode):
+    assert all(option.description for option in options_of(mode))

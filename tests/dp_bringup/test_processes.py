@@ -1,0 +1,89 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from dp_bringup.domain import choose_domain
+from dp_bringup.processes import ProcessDiedError, ProcessGroup
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def group(tmp_path, monkeypatch):
+    for name in ("ROS_DOMAIN_ID", "ROS_LOG_DIR"):  # the group sets them for the whole process
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    with ProcessGroup(tmp_path) as running:
+        yield running
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+def wait_for_text(path, text):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if path.is_file() and text in path.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{path} never held {text!r}")
+
+
+def test_children_share_one_dds_environment(group):
+    child = group.start("print", python("import os; print(os.environ['ROS_DOMAIN_ID'], os.environ['OMP_NUM_THREADS'])"))
+    assert group.wait(child) == 0
+    assert child.log.read_text().split() == [os.environ["ROS_DOMAIN_ID"], "1"]
+    assert "dds" in group.environment["FASTRTPS_DEFAULT_PROFILES_FILE"]
+
+
+def test_dead_child_is_reported_with_its_last_words(group):
+    child = group.start("camera", python("import sys; print('lens fell off'); sys.exit(3)"))
+    child.process.wait(20)
+    with pytest.raises(ProcessDiedError, match=r"camera ended with status 3.*lens fell off"):
+        group.check()
+
+
+def test_stubborn_child_is_ended(group):
+    child = group.start("stubborn", python(STUBBORN))
+    wait_for_text(child.log, "up")
+    group.check()
+    process = child.process
+    group.stop()
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_children_die_with_a_killed_parent(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from dp_bringup.processes import ProcessGroup\n"
+        f"group = ProcessGroup(Path({str(tmp_path)!r}))\n"
+        "child = group.start('child', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
+    pid = int(parent.stdout.readline())
+    time.sleep(0.5)  # the child must be past its exec for the signal to find it
+    parent.kill()
+    parent.wait(10)
+    parent.stdout.close()
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{pid}") and "State:\tZ" not in open(f"/proc/{pid}/status").read():
+        assert time.monotonic() < deadline, "the child outlived its parent"
+        time.sleep(0.05)
+
+
+def test_domains_of_two_processes_differ(monkeypatch):
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    mine = choose_domain()
+    code = "from dp_bringup.domain import choose_domain; print(choose_domain())"
+    environment = {k: v for k, v in os.environ.items() if k != "ROS_DOMAIN_ID"}
+    other = subprocess.run(python(code), capture_output=True, text=True, env=environment, check=True)
+    assert mine != int(other.stdout)
+
+
+def test_given_domain_is_kept(monkeypatch):
+    monkeypatch.setenv("ROS_DOMAIN_ID", "42")
+    assert choose_domain() == 42
