@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,5 +62,11 @@ def write_store(path: Path, episodes: int, seed: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def blob_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 40 episodes."""
-    return write_store(tmp_path_factory.mktemp("stores") / "blob.zarr", 40)
+    """A store of 250 episodes."""
+    return write_store(tmp_path_factory.mktemp("stores") / "blob.zarr", 250)
+
+
+@pytest.fixture(scope="session")
+def blob_episode() -> Callable[[np.random.Generator], AlignedEpisode]:
+    """Maker of single episodes."""
+    return make_episode

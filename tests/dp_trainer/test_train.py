@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import pytest
 import torch
 from dp_policy.checkpoint import CheckpointError, load_checkpoint
 from dp_policy.config import PolicyConfig
-from dp_policy.engine import Engine
 from dp_trainer.run_folder import RunFolderError, checkpoint_folders
 from dp_trainer.train import TrainingDivergedError, train
 
@@ -30,10 +30,10 @@ def tiny_config(**training: object) -> PolicyConfig:
                 "steps": 40,
                 "batch_size": 16,
                 "noise_draws": 2,
-                "learning_rate": 1e-3,
+                "learning_rate": 2e-3,
                 "warmup_steps": 10,
                 "gradient_clip": 1.0,
-                "validation_fraction": 0.1,
+                "validation_fraction": 0.02,
                 "validation_interval": 0,
                 "checkpoint_interval": 10,
                 **training,
@@ -46,17 +46,29 @@ def read_losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "losses.jsonl").read_text().splitlines()]
 
 
-def test_learns_to_move_to_what_it_sees(blob_store: Path, tmp_path: Path) -> None:
-    """Final positions, which only the image tells, are predicted far better than by the mean."""
-    config = tiny_config(steps=350, batch_size=32, checkpoint_interval=350, precision="bf16")
+def test_learns_to_move_to_what_it_sees(blob_store: Path, tmp_path: Path, blob_episode: Callable) -> None:
+    """On unseen scenes chunks end at the goal, which only the image tells, and pass it on either side."""
+    config = tiny_config(steps=400, batch_size=32, checkpoint_interval=400, precision="bf16")
     result = train(blob_store, config, tmp_path, seed=1)
-    assert result.validation is not None
-    # the blob's position has a standard deviation of 0.2 m and 0.1 m: a constant is off by about 0.1 m mid-way
-    assert result.validation.position_error_m < 0.05
     assert np.mean(result.losses[-20:]) < 0.3 * np.mean(result.losses[:20])
     loaded = load_checkpoint(result.checkpoint)
     assert loaded.contract["name"] == "sim_franka"
-    assert Engine(loaded).infer(*Engine(loaded).blank_observation()).actions.shape == (16, 10)
+    rng = np.random.default_rng(99)
+    episodes = [blob_episode(rng) for _ in range(40)]
+
+    def chunks(step: int) -> np.ndarray:
+        images = torch.from_numpy(np.stack([episode.images["front"][step : step + 1] for episode in episodes]))
+        state = torch.from_numpy(np.stack([episode.proprioception[step : step + 1] for episode in episodes]))
+        policy = loaded.policy
+        return policy.plan(policy.encode({"front": images}, state), generator=torch.Generator().manual_seed(0)).numpy()
+
+    goals = np.stack([episode.action[-1, :2] for episode in episodes])
+    error = np.linalg.norm(chunks(4)[:, 15, :2] - goals, axis=1).mean()
+    constant = np.linalg.norm(goals.mean(axis=0) - goals, axis=1).mean()
+    assert error < 0.6 * constant
+    straight = 0.5 + (goals[:, 0] - 0.5) / 2
+    sides = np.sign(chunks(0)[:, 9, 0] - straight)
+    assert 8 <= (sides > 0).sum() <= 32
 
 
 def test_resumed_run_gives_the_same_curve(blob_store: Path, tmp_path: Path) -> None:

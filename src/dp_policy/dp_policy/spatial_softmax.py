@@ -28,12 +28,17 @@ def expected_coordinates(heat: Tensor) -> Tensor:
 class SpatialSoftmax(nn.Module):
     """1x1 convolution to ``keypoints`` maps, then the expected coordinates of each.
 
+    ``sharpness`` scales the first weights of the maps. After unnormalised features 1 gives almost flat maps, whose
+    keypoints all sit in the middle of the image and say nothing; training then wastes its first steps.
+
     ``forward``: (B, C, H, W) to (B, keypoints * 2), x and y of one keypoint side by side.
     """
 
-    def __init__(self, channels: int, keypoints: int) -> None:
+    def __init__(self, channels: int, keypoints: int, sharpness: float = 1.0) -> None:
         super().__init__()
         self.maps = nn.Conv2d(channels, keypoints, kernel_size=1)
+        with torch.no_grad():
+            self.maps.weight.mul_(sharpness)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) to (B, keypoints * 2)."""
