@@ -10,7 +10,7 @@ import time
 
 import rclpy
 from dp_core.contract import load_contract
-from dp_recorder.stream_receiver import message_class
+from dp_recorder.ros_types import message_class
 from dp_ros.messages import ns_to_stamp
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy

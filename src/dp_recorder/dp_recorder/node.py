@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from dp_recorder.episode import (
 from dp_recorder.episode_writer import ClosedEpisode, EpisodeWriter
 from dp_recorder.message_queue import MessageQueue
 from dp_recorder.recorded_streams import SCENE_TOPIC, RecordedStream, recorded_streams
+from dp_recorder.software_version import software_version
 from dp_recorder.storage_space import StorageSpace
 from dp_recorder.stream_receiver import StreamReceiver
 from dp_recorder.stream_statistics import StreamSummary
@@ -280,16 +280,6 @@ class RecorderNode(Node):
             )
             for stream, summary in zip(self._streams, summaries, strict=True)
         ]
-
-
-def software_version() -> str:
-    """Version of the installed recorder."""
-    for distribution in ("diffusion-policy-ros2", "dp-recorder", "dp_recorder"):
-        try:
-            return f"{distribution} {metadata.version(distribution)}"
-        except metadata.PackageNotFoundError:
-            continue
-    return "unknown"
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ counter, by which losses show.
 
 from __future__ import annotations
 
-import importlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,18 +16,17 @@ from typing import Any, Protocol, cast
 from dp_ros.qos import matching_qos
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import ClockType, ROSClock
-from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 
 from dp_recorder.bag_writer import OfferedQos
 from dp_recorder.message_queue import QueuedMessage
 from dp_recorder.recorded_streams import RecordedStream
+from dp_recorder.ros_types import message_class, offered_qos
 from dp_recorder.serialized_message import SerializedMessageError, read_stamp_ns
 
-_INFINITE_NS = 2**63 - 1
 _CLOCK_TOPIC = "/clock"
 _CLOCK_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
@@ -264,37 +262,6 @@ class StreamReceiver:
             received_ns = max(self._sim_ns, stamp_ns) if self._simulated else info["received_timestamp"]
             sequence = info["publication_sequence_number"] or 0
             batch.append(QueuedMessage(index, data, received_ns, stamp_ns, sequence))
-
-
-def message_class(type_name: str) -> Any:
-    """The Python class of a message type such as ``sensor_msgs/msg/Image``.
-
-    Raises:
-        ValueError: If the type is not installed; names it.
-    """
-    package, _, name = type_name.partition("/msg/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"message type {type_name} is not installed: {error}") from error
-
-
-def offered_qos(profile: QoSProfile) -> OfferedQos:
-    """A publisher's QoS profile in the words of rosbag2."""
-    return OfferedQos(
-        history=QoSHistoryPolicy(profile.history).name.lower(),
-        depth=profile.depth,
-        reliability=QoSReliabilityPolicy(profile.reliability).name.lower(),
-        durability=QoSDurabilityPolicy(profile.durability).name.lower(),
-        deadline_ns=_finite(profile.deadline),
-        lifespan_ns=_finite(profile.lifespan),
-        liveliness=profile.liveliness.name.lower(),
-        liveliness_lease_ns=_finite(profile.liveliness_lease_duration),
-    )
-
-
-def _finite(duration: Duration) -> int | None:
-    return None if duration.nanoseconds >= _INFINITE_NS else int(duration.nanoseconds)
 
 
 def _take_all(subscription: Any, kind: Any) -> list[tuple[bytes, dict[str, Any]]]:
