@@ -76,9 +76,15 @@ def _command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    """Version of the distribution: one for all packages by pip, one of each by colcon."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    return version("diffusion-policy-ros2")
+    for name in ("diffusion-policy-ros2", "dp_bringup"):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "unknown"
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:
