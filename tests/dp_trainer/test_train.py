@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 from dp_policy.checkpoint import CheckpointError, load_checkpoint
-from dp_policy.config import PolicyConfig
+from dp_policy.config import PolicyConfig, load_policy_config
+from dp_policy.engine import Engine
 from dp_trainer.run_folder import RunFolderError, checkpoint_folders
 from dp_trainer.train import TrainingDivergedError, train
 
@@ -137,3 +139,14 @@ def test_errors_for_folders(blob_store: Path, tmp_path: Path) -> None:
         train(blob_store, tiny_config(), tmp_path, steps=2)
     with pytest.raises(ValueError, match="steps"):
         train(blob_store, tiny_config(), tmp_path, steps=0)
+
+
+@pytest.mark.parametrize("name", ["small", "paper"])
+def test_shipped_policies_train(blob_store: Path, tmp_path: Path, name: str) -> None:
+    """Both files run as they are, but for the size of the paper's U-Net and the batch."""
+    config = load_policy_config(Path(__file__).parents[2] / "config" / "policies" / f"{name}.yaml")
+    config = dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, sizes=(16, 32, 64)))
+    result = train(blob_store, config.with_training(batch_size=2), tmp_path, steps=2)
+    loaded = load_checkpoint(result.checkpoint)
+    assert loaded.config.observation.cameras == ("front",)
+    assert Engine(loaded, warmup_runs=0).infer(*Engine(loaded).blank_observation()).actions.shape == (16, 10)
