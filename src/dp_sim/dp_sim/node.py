@@ -185,14 +185,17 @@ class SimNode(Node):
             self._refuse(str(error))
 
     def _publish(self, renderer: CameraRenderer | None) -> None:
+        """Publish the tick; what control needs and the clock come first, so that it works while the rest is made."""
         cell, publisher = self._cell, self._publisher
         publisher.begin_tick(cell.t_ms * NS_PER_MS)
-        publisher.robot(cell.state())
+        state = cell.state()
+        publisher.tool(state)
+        publisher.clock()
+        publisher.scene(cell.object_poses(), cell.status)
+        publisher.joints(state)
         for name, period_ms in self._cameras.items():
             if renderer is not None and cell.t_ms % period_ms == 0:
                 publisher.image(name, renderer.render(cell.data, name))
-        publisher.scene(cell.object_poses(), cell.status)
-        publisher.clock()
 
     def _find_partners(self) -> None:
         self._expects_command = self.count_publishers(self._command_topic) > 0

@@ -97,22 +97,23 @@ class CellPublisher:
         """Stamp everything that follows with `t_ns`."""
         self._stamp.sec, self._stamp.nanosec = divmod(t_ns, 1_000_000_000)
 
-    def robot(self, state: RobotState) -> None:
-        """Publish joints, tool pose, wrench and gripper."""
-        joints, gripper = self._joints, self._gripper
-        joints.position, joints.velocity, joints.effort = (
-            _doubles(state.joint_position),
-            _doubles(state.joint_velocity),
-            _doubles(state.joint_effort),
-        )
-        gripper.position = _doubles(state.finger_position)
+    def tool(self, state: RobotState) -> None:
+        """Publish tool pose and gripper: what a controller needs before the tick."""
+        self._gripper.position = _doubles(state.finger_position)
         fill_pose(self._pose.pose, state.ee_pose.tolist())
+        self._send("ee_pose", self._pose)
+        self._send("gripper", self._gripper)
+
+    def joints(self, state: RobotState) -> None:
+        """Publish joints and wrench."""
+        joints = self._joints
+        joints.position = _doubles(state.joint_position)
+        joints.velocity = _doubles(state.joint_velocity)
+        joints.effort = _doubles(state.joint_effort)
         force, torque = self._wrench.wrench.force, self._wrench.wrench.torque
         force.x, force.y, force.z, torque.x, torque.y, torque.z = state.wrench.tolist()
         self._send("joint_states", joints)
-        self._send("ee_pose", self._pose)
         self._send("wrench", self._wrench)
-        self._send("gripper", gripper)
 
     def image(self, name: str, picture: NDArray[np.uint8]) -> None:
         """Publish a picture (H, W, 3) uint8 RGB rendered at the tick's time."""
