@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from dp_core.configuration import ConfigurationError
 from dp_ros.messages import ns_to_stamp, pose_to_array, stamp_to_ns
 from dp_ros.node_main import declare, declare_contract, run_node
@@ -35,6 +37,7 @@ TICK_MS = 10
 NS_PER_MS = 1_000_000
 LOCK_STEP_TIMEOUT_S = 1.0
 PARTNER_CHECK_TICKS = 20
+DIAGNOSTICS_PERIOD_S = 1.0
 _SENDING_MODES = frozenset({CommandState.HOLD, CommandState.TELEOP, CommandState.POLICY})
 
 
@@ -73,7 +76,9 @@ class SimNode(Node):
         self._mode = int(CommandState.STOPPED)
         self._expects_command = self._expects_joy = False
         self._lost_ns: int | None = None
+        self._lost_answers = 0
         self._closed = threading.Event()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENT)
         self._make_subscriptions()
         self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
         self._thread.start()
@@ -149,7 +154,7 @@ class SimNode(Node):
         }
         renderer = CameraRenderer(self._cell.model, sizes) if sizes else None
         pace = WallPace(TICK_MS / 1000.0)
-        tick = 0
+        tick, reported_s, reported_ms = 0, time.monotonic(), 0
         while not self._closed.is_set():
             if self._lock_step and tick % PARTNER_CHECK_TICKS == 0:
                 self._find_partners()
@@ -158,8 +163,24 @@ class SimNode(Node):
             self._publish(renderer)
             pace.wait(self._answered_rate())
             tick += 1
+            elapsed_s = time.monotonic() - reported_s
+            if elapsed_s >= DIAGNOSTICS_PERIOD_S:
+                self._report((self._cell.t_ms - reported_ms) / 1000.0 / elapsed_s, pace.restarts)
+                reported_s, reported_ms = reported_s + elapsed_s, self._cell.t_ms
         if renderer is not None:
             renderer.close()
+
+    def _report(self, speed: float, restarts: int) -> None:
+        """Publish diagnostics: speed relative to real time, lost schedule, unanswered ticks."""
+        behind = self._rate > 0.0 and speed < 0.95 * self._rate
+        status = DiagnosticStatus(name="sim: physics", hardware_id=self._contract.name)
+        status.level = DiagnosticStatus.WARN if behind else DiagnosticStatus.OK
+        status.message = "slower than asked" if behind else ""
+        values = {"speed": f"{speed:.2f}", "schedule_restarts": restarts, "unanswered_ticks": self._lost_answers}
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = ns_to_stamp(self._cell.t_ms * NS_PER_MS)
+        self._diagnostics.publish(message)
 
     def _take_requests(self) -> None:
         """Apply resets, then the newest commands of the present scene."""
@@ -224,6 +245,7 @@ class SimNode(Node):
         if missing:
             self._find_partners()
             self._lost_ns = t_ns + TICK_MS * NS_PER_MS
+            self._lost_answers += 1
             self.get_logger().warning(
                 f"no answer from {', '.join(missing)} within {LOCK_STEP_TIMEOUT_S:g} s: running on at real time"
             )

@@ -124,6 +124,11 @@ class Passage:
     side: str = ""
     over: bool = field(default=False)
 
+    def condition(self) -> Condition:
+        """Passed, and beside the post, not over it."""
+        text = "went over" if self.over else f"passed on the {self.side}" if self.side else "not passed yet"
+        return is_true("around", bool(self.side) and not self.over, text)
+
     def update(self, point: Array) -> None:
         """Take the next position (3,) of the followed point."""
         dx, dy = float(point[0]) - self.x, float(point[1]) - self.y
@@ -180,13 +185,16 @@ class Scorer:
     def update(self, view: SceneView) -> SceneStatus:
         """Score one instant."""
         conditions, reason, side = self._task.measure(view)
+        limit_s = self._task.time_limit_s
+        in_time = is_true("in_time", view.t_s <= limit_s, f"time {view.t_s:.1f} s (<= {limit_s:g})")
+        conditions = (*conditions, in_time)
         if all(condition.met for condition in conditions):
             self._met_since_s = view.t_s if self._met_since_s is None else self._met_since_s
         else:
             self._met_since_s = None
         held_long = self._met_since_s is not None and view.t_s - self._met_since_s >= self._task.settle_s - 1e-9
-        if not reason and view.t_s > self._task.time_limit_s:
-            reason = f"time limit of {self._task.time_limit_s:g} s passed"
+        if not reason and not in_time.met:
+            reason = f"time limit of {limit_s:g} s passed"
         last = self.status
         success = last.success or (held_long and not last.failure)
         failure = last.failure or (bool(reason) and not success)

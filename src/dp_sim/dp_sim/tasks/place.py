@@ -122,7 +122,7 @@ class Place(Task):
             at_most("cube speed", speed, REST_SPEED_M_S, "m/s"),
             at_most("cube turning", turn, REST_TURN_RAD_S, "rad/s"),
             is_true("no_collision", view.collisions == 0, f"obstacle touched {view.collisions} times"),
-            is_true("around", bool(self._passage.side) and not self._passage.over, self._passage.side or "not passed"),
+            self._passage.condition(),
         )
         return conditions, self._failure(view, cube), self._passage.side
 

@@ -26,7 +26,7 @@ class ReachAround(Task):
     """Bring the closed fingers over the goal disc at travel height and stop there."""
 
     name: ClassVar[str] = "reach_around"
-    time_limit_s: ClassVar[float] = 10.0
+    time_limit_s: ClassVar[float] = 12.0
     start_width_m: ClassVar[float] = 0.0
     objects: ClassVar[tuple[str, ...]] = ("goal", "pillar")
     forbidden_geoms: ClassVar[tuple[str, ...]] = ("pillar",)
@@ -69,7 +69,7 @@ class ReachAround(Task):
             at_most("height error", abs(float(tool[2]) - TRAVEL_HEIGHT_M), HEIGHT_TOLERANCE_M, "m"),
             at_most("tool speed", view.ee_speed_m_s, REST_SPEED_M_S, "m/s"),
             is_true("no_collision", view.collisions == 0, f"pillar touched {view.collisions} times"),
-            is_true("around", bool(self._passage.side) and not self._passage.over, self._passage.side or "not passed"),
+            self._passage.condition(),
         )
         reason = ""
         if view.collisions:
