@@ -205,6 +205,12 @@ class ControlNode(Node):
             self._target.header.stamp = stamp
             fill_pose(self._target.pose, output.pose)
             self._targets.publish(self._target)
+        if output.gripper_changed and output.mode in RUNNING:
+            gripper = GripperCommand(width=output.width)
+            gripper.header.stamp = stamp
+            gripper.speed, gripper.force = self._contract.gripper.speed_m_s, self._contract.gripper.force_N
+            self._grippers.publish(gripper)
+        # The state goes last: a simulator in lock step takes it as the end of the cycle.
         state = self._state
         state.header.stamp = stamp
         state.mode = int(output.mode)
@@ -214,11 +220,6 @@ class ControlNode(Node):
         state.active_limits = list(output.active_limits)
         state.input_alive, state.text = output.input_alive, output.text
         self._states.publish(state)
-        if output.gripper_changed and output.mode in RUNNING:
-            gripper = GripperCommand(width=output.width)
-            gripper.header.stamp = stamp
-            gripper.speed, gripper.force = self._contract.gripper.speed_m_s, self._contract.gripper.force_N
-            self._grippers.publish(gripper)
         for record in output.reports:
             self._reports.publish(report_message(record, t_ns))
 
