@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ndp: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `dp ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if not is_expected(error) or os.environ.get("DP_TRACEBACK"):
             raise
