@@ -38,12 +38,15 @@ class Stage:
 
 
 class StagePlan:
-    """Prints which stage runs and how long the whole still takes. The forecast is corrected by what stages took."""
+    """Prints which stage runs and how long the whole still takes.
+
+    What the stages so far took, against what was expected of them, scales the forecast of the others.
+    """
 
     def __init__(self, stages: Sequence[Stage], done: Iterable[str] = ()) -> None:
         self._stages = stages
         self._done = set(done)
-        self._started = time.monotonic()
+        self._stage_started = time.monotonic()
         self.walls: dict[str, float] = {}
 
     def announce(self) -> None:
@@ -69,4 +72,6 @@ class StagePlan:
         return wall
 
     def _left(self) -> float:
-        return sum(stage.expected_s for stage in self._stages if stage.name not in self._done)
+        expected = sum(stage.expected_s for stage in self._stages if stage.name in self.walls)
+        pace = sum(self.walls.values()) / expected if expected else 1.0
+        return pace * sum(stage.expected_s for stage in self._stages if stage.name not in self._done)

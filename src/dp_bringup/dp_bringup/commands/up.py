@@ -28,7 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Start the graph, watch it, end it."""
-    choices = {option.name: getattr(args, option.name) for option in options_of(args.graph)}
+    known = options_of(args.graph)
+    given = {option.name: getattr(args, option.name) for option in OPTIONS}
+    # An option of the other graph is refused there, unless it was left alone.
+    choices = {o.name: given[o.name] for o in OPTIONS if o in known or given[o.name] != o.default}
     nodes = build_graph(args.graph, **choices)
     folder = args.run or new_run_folder(Path("runs"))
     with ProcessGroup(folder) as group:
