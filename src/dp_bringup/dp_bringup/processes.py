@@ -112,8 +112,10 @@ class ProcessGroup:
                 break
             self._killed_any |= number == signal.SIGKILL
             for child in alive:
+                # A child ends its own workers when it is asked to; when it does not, they are ended with it.
+                send = os.kill if number == signal.SIGINT else os.killpg
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.process.pid, number)
+                    send(child.process.pid, number)
             deadline = time.monotonic() + patience_s
             for child in alive:
                 with contextlib.suppress(subprocess.TimeoutExpired):
