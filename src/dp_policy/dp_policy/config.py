@@ -152,6 +152,7 @@ class DiffusionConfig:
         inference_steps: denoiser evaluations per chunk (ddpm always runs ``train_steps``).
         spacing: ``trailing`` starts from pure noise at any step count.
         clip_sample: clip the predicted clean chunk to [-1, 1] at every step.
+        candidates: chunks drawn per inference; the one nearest to the plan in execution is taken (1: no choice).
     """
 
     train_steps: int = 100
@@ -161,6 +162,7 @@ class DiffusionConfig:
     inference_steps: int = 16
     spacing: str = "trailing"
     clip_sample: bool = True
+    candidates: int = 1
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("squaredcos_cap_v2", "linear", "scaled_linear"))
@@ -168,6 +170,7 @@ class DiffusionConfig:
         check_choice("sampler", self.sampler, ("ddim", "ddpm"))
         check_choice("spacing", self.spacing, ("trailing", "linspace", "leading"))
         check_range("train_steps", self.train_steps, 1)
+        check_range("candidates", self.candidates, 1, 64)
         check_range("inference_steps", self.inference_steps, 1, self.train_steps)
 
 

@@ -86,12 +86,12 @@ class DiffusionHead(nn.Module):
         return (error * weights).sum() / weights.sum().clamp_min(1.0)
 
     @torch.no_grad()
-    def sample(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one chunk per observation: (B, C) features to (B, Tp, A) float32, normalised."""
+    def sample(self, condition: Tensor, generator: torch.Generator | None = None, draws: int = 1) -> Tensor:
+        """Draw chunks: (B, C) features to (B * draws, Tp, A) float32, normalised, an observation's side by side."""
         process = self.reverse_process
-        shape = (condition.shape[0], self.action.horizon, self.action.dim)
+        shape = (condition.shape[0] * draws, self.action.horizon, self.action.dim)
         chunk = torch.randn(shape, generator=generator)
-        films = self.denoiser.condition_films(condition.to(self.dtype))
+        films = self.denoiser.condition_films(condition.to(self.dtype)).repeat_interleave(draws, dim=0)
         table = self.denoiser.step_films(process.timesteps)
         for step, step_film in zip(process.timesteps, table, strict=True):
             predicted = self.denoiser.denoise(chunk.to(self.dtype), films + step_film).float()

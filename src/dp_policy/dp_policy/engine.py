@@ -74,9 +74,10 @@ class Engine:
         self._policy = loaded.policy
         self._generator = torch.Generator().manual_seed(seed)
         images, proprioception = self.blank_observation()
+        plan = np.zeros((loaded.config.action.horizon, loaded.config.action.dim), np.float32)
         for _ in range(warmup_runs):
-            self._run(images, proprioception, None, 0)
-        self.latency.add(self._run(images, proprioception, None, 0).timings.total_ms * 1e-3)
+            self._run(images, proprioception, plan, 0)
+        self.latency.add(self._run(images, proprioception, plan, 0).timings.total_ms * 1e-3)
         self.reseed(seed)
 
     @property
@@ -109,7 +110,8 @@ class Engine:
         Args:
             images: per camera (To, H, W, 3) uint8 rgb, newest last.
             proprioception: (To, P) physical units.
-            previous_plan: (Tp, A) chunk being executed, shifted to this observation's time, if any.
+            previous_plan: (L, A) what is left of the chunk in execution from this observation's time on, physical
+                units, as :class:`dp_policy.plan_memory.PlanMemory` gives it; None at the start.
             n_late: its leading actions that will have run before the new chunk arrives.
 
         Raises:

@@ -60,7 +60,8 @@ class Policy(nn.Module, ABC):
 
         Args:
             features: (B, To * F) of :meth:`encode`.
-            previous_plan: (B, Tp, A) chunk now being executed, shifted to start at this observation's time.
+            previous_plan: (B, L, A) what is left of the chunk in execution, physical units, L <= Tp; its first
+                action belongs to this observation's time.
             n_late: leading actions of ``previous_plan`` that will have run before the new chunk arrives.
             generator: draws the noise.
 
@@ -147,14 +148,40 @@ class DiffusionPolicy(Policy):
         n_late: int = 0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Chunks of actions, see :meth:`Policy.plan`; this head does not condition on the previous plan."""
-        return self.normaliser.action.restore(self.head.sample(features, generator))
+        """Chunks of actions, see :meth:`Policy.plan`.
+
+        With ``diffusion.candidates`` above 1 several chunks are drawn and the one nearest to the plan in execution
+        is taken (backward coherence of arXiv 2408.17355). The network does not know which way it set out a moment
+        ago; without the choice it may turn back while both ways are still open.
+        """
+        draws = self.config.diffusion.candidates if previous_plan is not None else 1
+        chunks = self.head.sample(features, generator, draws)
+        if previous_plan is not None and draws > 1:
+            chunks = nearest_to_plan(chunks, self.normaliser.action.normalise(previous_plan), draws)
+        return self.normaliser.action.restore(chunks)
 
     def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
         """Error of the denoiser over drawn noise levels, see :meth:`DiffusionHead.loss`."""
         features = self.encode(batch.images, batch.proprioception, generator)
         chunks = self.normaliser.action.normalise(batch.actions)
         return self.head.loss(features, chunks, batch.weights, draws, generator)
+
+
+def nearest_to_plan(chunks: Tensor, plan: Tensor, draws: int) -> Tensor:
+    """Of each observation's chunks the one nearest to what is left of its plan.
+
+    Args:
+        chunks: (B * draws, Tp, A), normalised, an observation's side by side.
+        plan: (B, L, A), normalised, starting at the same time; the first min(L, Tp) actions count.
+        draws: chunks per observation.
+
+    Returns:
+        (B, Tp, A).
+    """
+    candidates = chunks.view(-1, draws, *chunks.shape[1:])
+    shared = min(plan.shape[1], chunks.shape[1])
+    distance = (candidates[:, :, :shared] - plan[:, None, :shared]).square().sum(dim=(2, 3))
+    return candidates[torch.arange(len(candidates)), distance.argmin(dim=1)]
 
 
 def build_policy(config: PolicyConfig) -> Policy:
