@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -95,7 +96,7 @@ class PolicyNode(Node):
         self._condition = threading.Condition()
         self._active = False
         self._activation = 0
-        self._activated_ns = 0
+        self._activated_s = 0.0
         self._received_ns = 0
         self._closed = False
         self._chunk_id = 0
@@ -172,7 +173,7 @@ class PolicyNode(Node):
             self._aligner.clear()
             self._schedule.start()
             self._activation += 1
-            self._activated_ns = self._now_ns()
+            self._activated_s = time.monotonic()
             self._condition.notify()
         self.get_logger().info("active" if active else "inactive")
 
@@ -204,7 +205,8 @@ class PolicyNode(Node):
         return observation if observation.valid else None
 
     def _check_streams(self) -> None:
-        silent_s = 1e-9 * (self._now_ns() - self._activated_ns)
+        # Real seconds: simulated time may begin after the activation, and jump.
+        silent_s = time.monotonic() - self._activated_s
         if silent_s > self._timeout_s and not self.failure:
             topics = ", ".join(self._aligner.missing_topics())
             self.failure = f"nothing arrived on {topics} within {self._timeout_s} s of activation; the arm holds"
