@@ -81,6 +81,8 @@ def _run(
         group.start_graph(nodes)
         with CellSession(group, contract) as session:
             session.wait_until_ready()
+            if mode == "deploy":
+                session.wait_for_policy()
             runner = EpisodeRunner(session, task)
             run = runner.demonstrate if mode == "teleop" else runner.evaluate
             for seed in seeds:

@@ -70,7 +70,7 @@ class PolicyNode(Node):
         self._timeout_s = declare(
             self,
             "stream_timeout_s",
-            5.0,
+            10.0,
             "A stream silent this long after activation ends the node, s.",
             low=0.5,
             high=60,
