@@ -36,7 +36,7 @@ class Cell:
         self.targets, self.states, self.kept = [], [], {}
         self._poses = self.node.create_publisher(type(stamped_pose(START, "", 0)), "robot/ee_pose", qos.STATE)
         self._fingers = self.node.create_publisher(JointState, "gripper/state", qos.STATE)
-        self.node.create_subscription(type(stamped_pose(START, "", 0)), "robot/target_pose", self._follow, qos.COMMAND)
+        self.node.create_subscription(type(stamped_pose(START, "", 0)), "robot/target_pose", self._follow, qos.COMMAND_IN)
         self.node.create_subscription(CommandState, "control/command_state", self.states.append, qos.STATE)
         self._modes = self.node.create_client(SetMode, "control/set_mode")
         self.node.create_timer(0.01, self._measure)

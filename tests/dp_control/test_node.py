@@ -16,7 +16,7 @@ CONTRACT = load_contract("sim_franka")
 
 
 def send_twists(cell, values, seconds, frame="fr3_link0"):
-    publisher = cell.kept.setdefault("twist", cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND))
+    publisher = cell.kept.setdefault("twist", cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT))
     cell.wait(lambda: publisher.get_subscription_count() > 0, "control's subscription")
     message = TwistStamped()
     message.header.frame_id = frame

@@ -39,7 +39,7 @@ class Partner:
         self.stamp_offset_ns = 0
         self.frame = "fr3_link0"
         self._commands = node.create_publisher(CommandState, "control/command_state", qos.STATE)
-        self._targets = node.create_publisher(PoseStamped, "robot/target_pose", qos.COMMAND)
+        self._targets = node.create_publisher(PoseStamped, "robot/target_pose", qos.COMMAND_OUT)
         self._reset = node.create_client(ResetScene, "sim/reset")
         node.create_subscription(Clock, "/clock", lambda m: self.clock.append(stamp_to_ns(m.clock)), qos.CLOCK)
         node.create_subscription(PoseStamped, "robot/ee_pose", self._on_pose, qos.STATE)

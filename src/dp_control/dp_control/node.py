@@ -78,7 +78,7 @@ class ControlNode(Node):
         self._thread = start_worker(self, "control", self._run)
 
     def _make_publishers(self) -> None:
-        self._targets = self.create_publisher(PoseStamped, "robot/target_pose", qos.COMMAND)
+        self._targets = self.create_publisher(PoseStamped, "robot/target_pose", qos.COMMAND_OUT)
         self._grippers = self.create_publisher(GripperCommand, "gripper/command", qos.STATE)
         self._states = self.create_publisher(CommandState, self._contract.streams["command"].topic, qos.STATE)
         self._reports = self.create_publisher(ChunkReport, "control/chunk_report", qos.EVENT)

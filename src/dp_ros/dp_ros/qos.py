@@ -15,12 +15,15 @@ def _profile(depth: int, reliable: bool, latched: bool = False) -> QoSProfile:
     )
 
 
-# Offered by our publishers. Images are offered reliable so that a recorder that asks for it loses none; a subscriber
-# that prefers the newest frame asks for best effort.
-IMAGE = _profile(10, reliable=True)
-STATE = _profile(50, reliable=True)
-COMMAND = _profile(1, reliable=True)
-# Plans and reports: each one matters, so a short queue.
+# The depth of a publisher is how far a reliable reader may fall behind before it loses a message: two seconds at
+# 100 Hz, so that a recorder on a busy machine loses none. The depth of a subscription is its own business.
+# Images are offered reliable for the same reason; who prefers the newest frame asks for best effort.
+IMAGE = _profile(20, reliable=True)
+STATE = _profile(200, reliable=True)
+COMMAND_OUT = _profile(200, reliable=True)
+# A robot takes the newest command only.
+COMMAND_IN = _profile(1, reliable=True)
+# Plans and reports: each one matters.
 EVENT = _profile(20, reliable=True)
 LATCHED = _profile(1, reliable=True, latched=True)
 # Asked for by subscribers that must hear any publisher, best effort (franka's broadcasters) or reliable alike.

@@ -97,7 +97,7 @@ class SimNode(Node):
         return periods
 
     def _make_subscriptions(self) -> None:
-        self.create_subscription(PoseStamped, "robot/target_pose", self._on_target, qos.COMMAND)
+        self.create_subscription(PoseStamped, "robot/target_pose", self._on_target, qos.COMMAND_IN)
         self.create_subscription(GripperCommand, "gripper/command", self._on_gripper, qos.STATE)
         # Its own group: a reset that waits for the loop must not keep out the answers that the loop waits for.
         self.create_service(ResetScene, "sim/reset", self._on_reset, callback_group=ReentrantCallbackGroup())

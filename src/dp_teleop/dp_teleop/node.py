@@ -37,7 +37,7 @@ class TeleopNode(Node):
         self._mode: int | None = None
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
-        self._twists = self.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND)
+        self._twists = self.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
         self._grippers = self.create_publisher(GripperCommand, "teleop/gripper", qos.STATE)
         self._twist = TwistStamped()
         self._twist.header.frame_id = self._contract.base_frame
