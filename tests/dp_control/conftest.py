@@ -10,6 +10,7 @@ import pytest
 import rclpy
 from dp_core.contract import load_contract
 from dp_ros.messages import ns_to_stamp, stamped_pose
+from geometry_msgs.msg import PoseStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -34,9 +35,9 @@ class Cell:
         self.width = 0.08
         self.silent = False
         self.targets, self.states, self.kept = [], [], {}
-        self._poses = self.node.create_publisher(type(stamped_pose(START, "", 0)), "robot/ee_pose", qos.STATE)
+        self._poses = self.node.create_publisher(PoseStamped, "robot/ee_pose", qos.STATE)
         self._fingers = self.node.create_publisher(JointState, "gripper/state", qos.STATE)
-        self.node.create_subscription(type(stamped_pose(START, "", 0)), "robot/target_pose", self._follow, qos.COMMAND_IN)
+        self.node.create_subscription(PoseStamped, "robot/target_pose", self._follow, qos.COMMAND_IN)
         self.node.create_subscription(CommandState, "control/command_state", self.states.append, qos.STATE)
         self._modes = self.node.create_client(SetMode, "control/set_mode")
         self.node.create_timer(0.01, self._measure)
