@@ -22,7 +22,7 @@ from dp_bringup.stages import evaluate_policy, record_demonstrations
 from dp_bringup.summary import describe_episodes
 
 # Wall time on two cores, for the forecast only: s per demonstration, bag, optimiser step and scored episode.
-RECORD_S, BUILD_S, TRAIN_S, EVALUATE_S, REPORT_S = 3.0, 0.4, 0.2, 11.0, 20.0
+RECORD_S, BUILD_S, TRAIN_S, EVALUATE_S, REPORT_S = 2.5, 0.2, 0.19, 9.5, 25.0
 GRAPH_START_S = 6.0
 
 

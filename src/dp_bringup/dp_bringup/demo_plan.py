@@ -53,7 +53,7 @@ class DemoPlan:
 
 # task -> size -> (demonstrations, optimiser steps, evaluation episodes)
 _SIZES: dict[str, dict[str, tuple[int, int, int]]] = {
-    "place": {"quick": (4, 30, 1), "default": (100, 2600, 20), "full": (300, 12000, 50)},
+    "place": {"quick": (4, 30, 1), "default": (120, 2600, 20), "full": (300, 12000, 50)},
     "reach_around": {"quick": (4, 30, 2), "default": (60, 1500, 20), "full": (200, 6000, 50)},
 }
 
