@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from dp_bringup.demo import Demo
     from dp_bringup.demo_plan import DemoState, load_state, make_plan
     from dp_bringup.report import demo_summary, demo_table
-    from dp_bringup.run_folder import new_run_folder
+    from dp_bringup.run_folder import new_run_folder, only_worker
 
     if args.resume is not None:
         state = load_state(args.resume)
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         state = DemoState(new_run_folder(args.runs).resolve(), plan)
         state.save()
     try:
-        Demo(state).run()
+        with only_worker(state.folder):
+            Demo(state).run()
     except KeyboardInterrupt:
         print(f"\nstopped; what was recorded is kept. Continue with: dp demo --resume {state.folder}", file=sys.stderr)
         raise
