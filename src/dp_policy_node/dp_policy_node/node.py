@@ -21,6 +21,7 @@ from dp_core.images import image_from_bytes, resize_image
 from dp_core.poses import pose_problem
 from dp_policy.checkpoint import CheckpointError, LoadedPolicy, load_checkpoint
 from dp_policy.engine import Engine
+from dp_policy.plan_memory import PlanMemory
 from dp_ros.messages import joint_sum, ns_to_stamp, pose_to_array, stamp_to_ns
 from dp_ros.node_main import declare, declare_contract, run_node, start_worker
 from geometry_msgs.msg import PoseStamped
@@ -84,6 +85,7 @@ class PolicyNode(Node):
             low=1, high=config.action.horizon,
         )  # fmt: skip
         self._steps = int(steps)
+        self._memory = PlanMemory(self._contract.action.period_ns)
         self._aligner = ObservationAligner(self._contract, config.observation.history, CAPACITY)
         slowest_hz = min(self._contract.cameras[name].rate_hz for name in self._contract.observation.cameras)
         self._schedule = InferenceSchedule(
@@ -95,7 +97,7 @@ class PolicyNode(Node):
         self.failure = ""
         self._condition = threading.Condition()
         self._active = False
-        self._activation = 0
+        self._activation = self._planned_activation = 0
         self._activated_s = 0.0
         self._received_ns = 0
         self._closed = False
@@ -215,7 +217,11 @@ class PolicyNode(Node):
     def _infer(self, observation: Observation, received_ns: int, activation: int) -> None:
         started_ns = self._now_ns()
         images = {name: np.stack(frames) for name, frames in observation.images.items()}
-        result = self._engine.infer(images, observation.proprioception)
+        if activation != self._planned_activation:
+            # The plan of the last episode says nothing about this one.
+            self._memory.clear()
+            self._planned_activation = activation
+        result = self._engine.infer(images, observation.proprioception, self._memory.remaining(observation.t_ns))
         captures = [stamp for stamps in observation.frame_stamps_ns.values() for stamp in stamps]
         ledger = Ledger(observation.t_ns, min(captures), max(captures), received_ns, started_ns, self._now_ns())
         try:
@@ -233,6 +239,7 @@ class PolicyNode(Node):
             self._schedule.published(observation.t_ns, now_ns)
         message.published = ns_to_stamp(now_ns)
         self._chunks.publish(message)
+        self._memory.remember(observation.t_ns, result.actions)
         self._chunk_id += 1
 
     def _report(self) -> None:
