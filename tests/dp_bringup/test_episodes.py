@@ -88,3 +88,16 @@ def test_standing_clock_is_an_error_and_the_recording_is_not_left_open(monkeypat
     with pytest.raises(SessionError, match="stood still"):
         EpisodeRunner(session, "place").demonstrate(1)
     assert session.calls[-1] == ("abandon",)
+
+
+def test_the_printed_summary_says_what_success_means_and_how_fast_it_ran():
+    from dp_bringup.summary import describe_episodes
+
+    rows = [
+        EpisodeResult(7, "policy", True, 0, "left", 8.0, 2.0, conditions={"a": "cube to target 0.004 m (<= 0.025)"}),
+        EpisodeResult(8, "policy", False, 1, "", 4.0, 2.0, reason="touched the obstacle"),
+    ]
+    text = describe_episodes(rows)
+    assert "seed 8: failed: touched the obstacle" in text
+    assert "success 1/2 = 50%" in text and "collisions in 50%; 3.0 x real time" in text
+    assert "cube to target 0.004 m (<= 0.025)" in text

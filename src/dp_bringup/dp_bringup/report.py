@@ -20,7 +20,7 @@ from dp_bringup.ledger import read_ledger
 from dp_bringup.report_figures import choose_rollouts, loss_figure, rollout_video, trajectory_figure
 from dp_bringup.results import machine, versions
 from dp_bringup.rollouts import read_rollout
-from dp_bringup.summary import episode_figures
+from dp_bringup.summary import describe_conditions, episode_figures
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; color: #1d2733 }
@@ -49,6 +49,7 @@ def demo_summary(state: DemoState) -> dict[str, Any]:
         "operator_success": operator["success"],
         "operator_episodes": operator["episodes"],
         "collision_rate": policy["collision_rate"],
+        "record_real_time_factor": operator["real_time_factor"],
         "side_counts": policy["side_counts"],
         "operator_side_counts": operator["side_counts"],
         "messages_lost": messages_lost(streams),
@@ -69,6 +70,7 @@ def demo_table(state: DemoState) -> list[tuple[str, str]]:
     return [
         ("task", state.plan.task),
         ("operator success", f"{figures['operator_success']:.0%} of {figures['operator_episodes']}"),
+        ("recording speed", f"{figures['record_real_time_factor']:.1f} x real time, resets included"),
         ("operator sides", f"left {operator_sides['left']}, right {operator_sides['right']}"),
         (
             "policy success",
@@ -77,6 +79,7 @@ def demo_table(state: DemoState) -> list[tuple[str, str]]:
         ),
         ("policy sides", f"left {sides['left']}, right {sides['right']}"),
         ("policy collisions", f"{figures['collision_rate']:.0%} of episodes"),
+        ("success means", describe_conditions(state.evaluations)),
         ("observation to chunk", _latency_text(ledger["observation_to_publication_s"])),
         ("inference", _latency_text(ledger["inference_s"])),
         ("actions", f"{ledger['executed_actions']} executed, {ledger['late_actions']} late"),

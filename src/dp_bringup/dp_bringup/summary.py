@@ -25,7 +25,22 @@ def episode_figures(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "side_counts": {side: sides.count(side) for side in ("left", "right")},
         "mean_duration_s": sum(result.duration_s for result in results) / count if count else 0.0,
         "wall_s": sum(result.wall_s for result in results),
+        "real_time_factor": _real_time_factor(results),
     }
+
+
+def _real_time_factor(results: Sequence[EpisodeResult]) -> float:
+    """Simulated seconds per second on the wall, resets and recording included."""
+    wall_s = sum(result.wall_s for result in results)
+    return sum(result.duration_s for result in results) / wall_s if wall_s else 0.0
+
+
+def describe_conditions(results: Sequence[EpisodeResult]) -> str:
+    """What success means: each condition of the task with the value at the end of the last successful episode."""
+    last = next((result for result in reversed(results) if result.success and result.conditions), None)
+    if last is None:
+        return "no episode succeeded"
+    return f"success is all of these at once (values of seed {last.seed}): " + "; ".join(last.conditions.values())
 
 
 def describe_episodes(results: Sequence[EpisodeResult]) -> str:
@@ -37,6 +52,7 @@ def describe_episodes(results: Sequence[EpisodeResult]) -> str:
     lines.append(
         f"success {figures['successes']}/{figures['episodes']} = {figures['success']:.0%} "
         f"(95 % interval {low:.0%} to {high:.0%}); left {sides['left']}, right {sides['right']}; "
-        f"collisions in {figures['collision_rate']:.0%}"
+        f"collisions in {figures['collision_rate']:.0%}; {figures['real_time_factor']:.1f} x real time"
     )
+    lines.append(describe_conditions(results))
     return "\n".join(lines)
