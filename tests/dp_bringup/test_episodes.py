@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
-from dp_bringup.episodes import EpisodeRunner
+from dp_bringup.episodes import EpisodeResult, EpisodeRunner
 from dp_bringup.session import SessionError
+from dp_bringup.summary import describe_episodes
 
 from dp_bringup import episodes
 from dp_msgs.msg import CommandState, SceneState
@@ -91,8 +92,6 @@ def test_standing_clock_is_an_error_and_the_recording_is_not_left_open(monkeypat
 
 
 def test_the_printed_summary_says_what_success_means_and_how_fast_it_ran():
-    from dp_bringup.summary import describe_episodes
-
     rows = [
         EpisodeResult(7, "policy", True, 0, "left", 8.0, 2.0, conditions={"a": "cube to target 0.004 m (<= 0.025)"}),
         EpisodeResult(8, "policy", False, 1, "", 4.0, 2.0, reason="touched the obstacle"),

@@ -112,9 +112,7 @@ def _episode_frames(folder: Path, contract: Contract) -> list[NDArray[np.uint8]]
     ]
 
 
-def _compose(
-    tiles: Sequence[tuple[str, list[NDArray[np.uint8]]]], index: int, columns: int
-) -> NDArray[np.uint8]:
+def _compose(tiles: Sequence[tuple[str, list[NDArray[np.uint8]]]], index: int, columns: int) -> NDArray[np.uint8]:
     """One picture of the video; an episode that is over keeps its last frame."""
     cells = []
     for label, frames in tiles:
