@@ -1,6 +1,8 @@
 import pytest
+import yaml
 from dp_bringup.graph import MODES, build_graph, options_of
 from dp_core.configuration import ConfigurationError
+from dp_core.contract import load_contract
 
 
 def names(nodes):
@@ -20,8 +22,23 @@ def test_deploy_graph_has_the_policy_and_no_operator(tmp_path):
     assert names(nodes) == {"sim_node", "control_node", "policy_node", "recorder_node"}
 
 
-def test_real_cell_starts_no_simulator():
-    nodes = build_graph("teleop", cell="lab_franka")
+def write_cell(folder, **changes):
+    path = folder / "cell.yaml"
+    path.write_text(yaml.safe_dump({**load_contract("sim_franka").to_dict(), **changes}))
+    return str(path)
+
+
+def test_a_cell_is_simulated_by_its_name_wherever_its_file_lies(tmp_path):
+    assert "sim_node" in names(build_graph("teleop", cell=write_cell(tmp_path)))
+
+
+def test_a_bad_contract_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"cell\.yaml: colour: unknown key"):
+        build_graph("teleop", cell=write_cell(tmp_path, colour="red"))
+
+
+def test_real_cell_starts_no_simulator(tmp_path):
+    nodes = build_graph("teleop", cell=write_cell(tmp_path, name="lab_franka"))
     assert names(nodes) == {"control_node", "teleop_node", "recorder_node"}
     assert not any(node.parameters["use_sim_time"] for node in nodes)
 

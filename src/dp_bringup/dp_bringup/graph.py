@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.configuration import ConfigurationError, require_choice
+from dp_core.contract import load_contract
 
 MODES = ("teleop", "deploy")
 
@@ -72,13 +73,14 @@ def build_graph(mode: str, **choices: Any) -> tuple[NodeSpec, ...]:
         **choices: values of :data:`OPTIONS`; strings as launch gives them are accepted.
 
     Raises:
-        ConfigurationError: names the option, its value and what is valid.
+        ConfigurationError: names the option or the key of the contract, its value and what is valid.
     """
     known = {option.name: option for option in options_of(mode)}
     for name in choices:
         require_choice("option", name, known)
     values = {name: _convert(option, choices.get(name, option.default)) for name, option in known.items()}
-    simulate = _resolve(values, "simulate", auto=str(values["cell"]).rsplit("/", 1)[-1].startswith("sim_"))
+    contract = load_contract(values["cell"])  # a bad contract is refused before anything starts
+    simulate = _resolve(values, "simulate", auto=contract.name.startswith("sim_"))
     use_sim_time = _resolve(values, "use_sim_time", auto=simulate)
     shared = {"cell": values["cell"], "use_sim_time": use_sim_time}
     nodes = [_simulator(values)] if simulate else []

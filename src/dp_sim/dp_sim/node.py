@@ -17,7 +17,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from dp_core.configuration import ConfigurationError
 from dp_ros.messages import ns_to_stamp, pose_to_array, stamp_to_ns
-from dp_ros.node_main import declare, declare_contract, run_node
+from dp_ros.node_main import declare, declare_contract, run_node, start_worker
 from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
@@ -80,13 +80,19 @@ class SimNode(Node):
         self._closed = threading.Event()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENT)
         self._make_subscriptions()
-        self._thread = threading.Thread(target=self._run, name="physics", daemon=True)
-        self._thread.start()
+        self.failure = ""
+        # A crash of the loop must end the process, not leave a silent node.
+        self._thread = start_worker(self, "physics", self._loop)
 
     def _check_cameras(self) -> dict[str, int]:
         """Period of each camera of the contract in milliseconds."""
         periods = {}
+        known = [self._cell.model.camera(index).name for index in range(self._cell.model.ncam)]
         for name, camera in self._contract.cameras.items():
+            if name not in known:
+                raise ConfigurationError(
+                    f"cameras.{name}: the simulated cell has no such camera; valid: {', '.join(known)}"
+                )
             period = 1000.0 / camera.rate_hz
             if abs(period / TICK_MS - round(period / TICK_MS)) > 1e-6:
                 raise ConfigurationError(
@@ -136,17 +142,6 @@ class SimNode(Node):
 
     def _refuse(self, problem: str) -> None:
         self.get_logger().error(f"command refused: {problem}", throttle_duration_sec=2.0)
-
-    def _run(self) -> None:
-        """The loop. A crash here must end the process, not leave a silent node."""
-        try:
-            self._loop()
-        except Exception as error:
-            if not self.context.ok():
-                return  # A signal ended the context while a message was on its way.
-            self.get_logger().fatal(f"physics loop ended: {error!r}")
-            self.context.try_shutdown()
-            raise
 
     def _loop(self) -> None:
         sizes = {
