@@ -12,7 +12,7 @@ A sample that is missing or farther than the stream's max age is *invalid* and n
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -102,20 +102,19 @@ class StreamBuffer(Generic[V]):
         return self._stamps[before], self._values[before], self._stamps[after], self._values[after]
 
 
-def interpolate_linear(buffer: StreamBuffer[NDArray[np.float64]], t_ns: int) -> tuple[NDArray[np.float64], int] | None:
+def interpolate_linear(buffer: StreamBuffer[Any], t_ns: int) -> tuple[NDArray[np.float64], int] | None:
     """Linear interpolation at ``t_ns``; returns (value, distance to the nearest sample in ns), or None when empty."""
-    found = buffer.bracket(t_ns)
-    if found is None:
-        return None
-    t0, a, t1, b = found
-    distance = min(abs(t_ns - t0), abs(t_ns - t1))
-    if t1 <= t0:
-        return np.asarray(a, dtype=np.float64), distance
-    return a + (t_ns - t0) / (t1 - t0) * (b - a), distance
+    return _interpolate(buffer, t_ns, lambda a, b, u: a + u * (b - a))
 
 
 def interpolate_poses(buffer: StreamBuffer[NDArray[np.float64]], t_ns: int) -> tuple[NDArray[np.float64], int] | None:
     """Pose7 at ``t_ns`` by linear + slerp; returns (pose, distance to the nearest sample in ns), or None."""
+    return _interpolate(buffer, t_ns, interpolate_pose)
+
+
+def _interpolate(
+    buffer: StreamBuffer[Any], t_ns: int, between: Callable[[Any, Any, Any], Any]
+) -> tuple[NDArray[np.float64], int] | None:
     found = buffer.bracket(t_ns)
     if found is None:
         return None
@@ -123,7 +122,7 @@ def interpolate_poses(buffer: StreamBuffer[NDArray[np.float64]], t_ns: int) -> t
     distance = min(abs(t_ns - t0), abs(t_ns - t1))
     if t1 <= t0:
         return np.asarray(a, dtype=np.float64), distance
-    return interpolate_pose(a, b, np.float64((t_ns - t0) / (t1 - t0))), distance
+    return between(a, b, np.float64((t_ns - t0) / (t1 - t0))), distance
 
 
 @dataclass(frozen=True)
