@@ -93,8 +93,18 @@ def test_standing_clock_is_an_error_and_the_recording_is_not_left_open(monkeypat
 
 def test_the_printed_summary_says_what_success_means_and_how_fast_it_ran():
     rows = [
-        EpisodeResult(7, "policy", True, 0, "left", 8.0, 2.0, conditions={"a": "cube to target 0.004 m (<= 0.025)"}),
-        EpisodeResult(8, "policy", False, 1, "", 4.0, 2.0, reason="touched the obstacle"),
+        EpisodeResult(
+            7,
+            "policy",
+            True,
+            0,
+            "left",
+            8.0,
+            9.0,
+            driving_wall_s=2.0,
+            conditions={"a": "cube to target 0.004 m (<= 0.025)"},
+        ),
+        EpisodeResult(8, "policy", False, 1, "", 4.0, 9.0, driving_wall_s=2.0, reason="touched the obstacle"),
     ]
     text = describe_episodes(rows)
     assert "seed 8: failed: touched the obstacle" in text

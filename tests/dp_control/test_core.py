@@ -122,6 +122,7 @@ def test_policy_follows_a_chunk_and_holds_at_its_end(bench):
 
 def test_a_late_chunk_is_reported_and_not_executed(bench):
     started(bench, Mode.POLICY)
+    bench.run(400)
     bench.run(1, chunks=(straight_chunk(bench.t - 3 * 10**9),))
     assert "are late" in bench.outputs[-1].reports[0].stop_reason
     np.testing.assert_allclose(bench.run(20).pose, START)
@@ -191,3 +192,43 @@ def test_a_closed_gripper_on_an_object_stays_closed_when_a_mode_starts():
     assert gripper.width == 0.0
     gripper.start(0.0795)
     assert gripper.width == 0.08
+
+
+def test_a_stop_cannot_be_undone_while_the_arm_brakes(bench):
+    started(bench, Mode.TELEOP)
+    bench.run(50, twist=[0.3, 0, 0, 0, 0, 0])
+    bench.run(1, mode=Mode.STOPPED, twist=[0.3, 0, 0, 0, 0, 0])
+    out = bench.run(1, mode=Mode.TELEOP, twist=[0.3, 0, 0, 0, 0, 0])
+    assert "being stopped" in out.refused
+    assert bench.run(30, twist=[0.3, 0, 0, 0, 0, 0]).mode == Mode.STOPPED
+
+
+def test_a_stop_is_reached_even_when_a_fault_comes_first(bench):
+    started(bench, Mode.TELEOP)
+    bench.run(50, twist=[0.3, 0, 0, 0, 0, 0])
+    bench.frozen_ns = bench.t - 10**9
+    bench.run(1, mode=Mode.STOPPED)
+    assert bench.outputs[-1].mode == Mode.FAULT
+    assert bench.run(30).mode == Mode.STOPPED and bench.core.pending is None
+
+
+def test_chunks_from_the_future_or_from_before_the_mode_are_refused(bench):
+    started(bench, Mode.POLICY)
+    bench.run(
+        1, chunks=(straight_chunk(bench.t + 3600 * 10**9, chunk_id=1), straight_chunk(bench.t - 10**9, chunk_id=2))
+    )
+    reasons = [report.stop_reason for report in bench.outputs[-1].reports]
+    assert "in the future: the clocks differ" in reasons[0] and "before this mode began" in reasons[1]
+    bench.run(80, chunks=(straight_chunk(bench.t, chunk_id=3),))
+    assert bench.pose[1] == pytest.approx(0.08, abs=1e-3), "a refused chunk must not keep out a good one"
+
+
+def test_a_measured_pose_from_the_future_neither_starts_nor_sustains_a_mode(bench):
+    bench.frozen_ns = bench.t + 5 * 10**9
+    bench.run(1, mode=Mode.TELEOP)
+    assert bench.run(20).mode == Mode.STOPPED
+    bench.frozen_ns = None
+    bench.run(1, mode=Mode.STOPPED)
+    started(bench, Mode.TELEOP)
+    bench.frozen_ns = bench.t + 5 * 10**9
+    assert bench.run(2).mode == Mode.FAULT

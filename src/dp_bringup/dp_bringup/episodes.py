@@ -30,6 +30,7 @@ class EpisodeResult:
         side: left, right, or empty when the obstacle was never passed.
         duration_s: simulated time from the change of mode to the end.
         wall_s: time by the clock on the wall, reset and recording included.
+        driving_wall_s: the same for the simulated `duration_s` alone.
         reason: empty for a success, else the conditions that were not met.
         conditions: text of each condition at the end.
         path: folder of the recording, empty when there is none.
@@ -47,6 +48,7 @@ class EpisodeResult:
     conditions: dict[str, str] = field(default_factory=dict)
     path: str = ""
     verdict: str = ""
+    driving_wall_s: float = 0.0
 
     def row(self) -> dict[str, Any]:
         """Plain data; `EpisodeResult(**row)` reads it back."""
@@ -75,11 +77,11 @@ class EpisodeRunner:
         if mode_first:
             session.set_mode(mode)
         with self._recording(driver, seed):
-            start_ns = stamp_to_ns(_scene(session).header.stamp)
+            start_ns, driving = stamp_to_ns(_scene(session).header.stamp), time.monotonic()
             if not mode_first:
                 session.set_mode(mode)
             fault = self._watch(mode)
-            scene = _scene(session)
+            scene, driving_wall_s = _scene(session), time.monotonic() - driving
             success = scene.success and not fault
             outcome = StopEpisode.Request.SUCCESS if success else StopEpisode.Request.FAILURE
             path, verdict = session.stop_recording(outcome, fault)
@@ -96,6 +98,7 @@ class EpisodeRunner:
             conditions=dict(zip(scene.condition_names, scene.condition_texts, strict=True)),
             path=path,
             verdict=verdict,
+            driving_wall_s=round(driving_wall_s, 3),
         )
 
     @contextlib.contextmanager

@@ -70,7 +70,7 @@ def demo_table(state: DemoState) -> list[tuple[str, str]]:
     return [
         ("task", state.plan.task),
         ("operator success", f"{figures['operator_success']:.0%} of {figures['operator_episodes']}"),
-        ("recording speed", f"{figures['record_real_time_factor']:.1f} x real time, resets included"),
+        ("recording speed", f"{figures['record_real_time_factor']:.1f} x real time"),
         ("operator sides", f"left {operator_sides['left']}, right {operator_sides['right']}"),
         (
             "policy success",

@@ -30,8 +30,8 @@ def episode_figures(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 
 def _real_time_factor(results: Sequence[EpisodeResult]) -> float:
-    """Simulated seconds per second on the wall, resets and recording included."""
-    wall_s = sum(result.wall_s for result in results)
+    """Simulated seconds per second on the wall while someone drove."""
+    wall_s = sum(result.driving_wall_s for result in results)
     return sum(result.duration_s for result in results) / wall_s if wall_s else 0.0
 
 

@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 # the request (a reset, a guided arm) seeds the command.
 ENTRY_DELAY_NS = 50_000_000
 ENTRY_TIMEOUT_NS = 2_000_000_000
+# Stamps this far ahead of our clock are accepted (jitter between machines); beyond, the clocks differ and nothing that
+# depends on the stamp is believed.
+CLOCK_TOLERANCE_NS = 100_000_000
 # Longest period that one step makes up for; a longer pause is lost time, not distance.
 LONGEST_STEP = 2.0
 
@@ -109,6 +112,10 @@ class ControlCore:
         self._schedule = ChunkSchedule(action_latency_ns=round(1e9 * contract.action.latency_s))
         self._gripper = GripperChannel(contract.gripper)
         self._last_ns: int | None = None
+        self._entered_ns = 0
+        # A frame may have been on its way when the mode was entered; older observations belong to another episode.
+        oldest_s = max(camera.max_age_s for camera in contract.cameras.values())
+        self._observation_margin_ns = round(1e9 * oldest_s)
         self._fault = ""
 
     @property
@@ -154,6 +161,10 @@ class ControlCore:
         if problem is not None:
             cycle.refused = problem
             return
+        if self.pending == Mode.STOPPED and wanted != Mode.STOPPED:
+            # Whoever asked for a stop gets it, whatever anybody else asks meanwhile.
+            cycle.refused = f"mode {Mode(wanted).name} refused: the arm is being stopped"
+            return
         self._pending = _Pending(Mode(wanted), cycle.t_ns)
 
     def _advance_pending(self, cycle: _Cycle) -> None:
@@ -172,7 +183,7 @@ class ControlCore:
             self._enter(wanted, cycle)
             return
         measured = cycle.inputs.measured_pose
-        if measured is not None and measured.t_ns >= since_ns + ENTRY_DELAY_NS:
+        if measured is not None and since_ns + ENTRY_DELAY_NS <= measured.t_ns <= cycle.t_ns + CLOCK_TOLERANCE_NS:
             self._motion = Motion.at_rest(measured.value)
             self._gripper.start(cycle.inputs.measured_width)
             self._enter(wanted, cycle)
@@ -184,6 +195,7 @@ class ControlCore:
     def _enter(self, mode: Mode, cycle: _Cycle) -> None:
         self._pending = None
         self._mode = mode
+        self._entered_ns = cycle.t_ns
         ended = self._schedule.clear(f"mode changed to {mode.name}")
         if ended is not None:
             cycle.reports.append(ended)
@@ -192,8 +204,9 @@ class ControlCore:
         """Fault on a measured pose that is stale or far from the command."""
         measured = cycle.inputs.measured_pose
         spec, topic = self._contract.control, self._contract.streams["ee_pose"].topic
-        if measured is None or cycle.t_ns - measured.t_ns > 1e9 * spec.state_max_age_s:
-            age = "never came" if measured is None else f"is {(cycle.t_ns - measured.t_ns) * 1e-9:.2f} s old"
+        age_ns = None if measured is None else cycle.t_ns - measured.t_ns
+        if measured is None or age_ns is None or not -CLOCK_TOLERANCE_NS <= age_ns <= 1e9 * spec.state_max_age_s:
+            age = "never came" if age_ns is None else f"is {age_ns * 1e-9:.2f} s old"
             self._enter_fault(f"measured pose on {topic} {age} (limit {spec.state_max_age_s} s)", cycle)
             return
         error_m = float(pose_distance(motion.pose, measured.value)[0])
@@ -203,8 +216,11 @@ class ControlCore:
             )
 
     def _enter_fault(self, reason: str, cycle: _Cycle) -> None:
+        pending = self._pending
         self._enter(Mode.FAULT, cycle)
         self._fault = reason
+        if pending is not None and pending.mode == Mode.STOPPED:
+            self._pending = pending  # a stop that was asked for is still reached, by way of the fault
 
     def _move(self, motion: Motion, cycle: _Cycle) -> Motion:
         """The motion of this cycle in the present mode."""
@@ -229,8 +245,20 @@ class ControlCore:
         wanted = twist.value if twist is not None and cycle.alive else np.zeros(6)
         return self._limited(follow_twist(motion, wanted, cycle.dt_s, self._contract.limits), cycle)
 
+    def _chunk_problem(self, chunk: Chunk, t_ns: int) -> str:
+        """Why a chunk must not be taken, or nothing."""
+        if chunk.observed_ns > t_ns + CLOCK_TOLERANCE_NS:
+            return f"observed {(chunk.observed_ns - t_ns) * 1e-9:.2f} s in the future: the clocks differ"
+        if chunk.observed_ns < self._entered_ns - self._observation_margin_ns:
+            return f"observed {(self._entered_ns - chunk.observed_ns) * 1e-9:.2f} s before this mode began"
+        return ""
+
     def _move_by_chunk(self, motion: Motion, cycle: _Cycle) -> Motion:
         for chunk in cycle.inputs.chunks:
+            problem = self._chunk_problem(chunk, cycle.t_ns)
+            if problem:
+                cycle.reports.append(ChunkRecord(chunk, cycle.t_ns, stop_reason=problem))
+                continue
             record, _ = self._schedule.merge(chunk, cycle.t_ns, motion.pose)
             if record is not None:
                 cycle.reports.append(record)

@@ -175,27 +175,25 @@ class ControlNode(Node):
             self._answer(request, output)
 
     def _answer(self, request: tuple[int, Future] | None, output: ControlOutput) -> None:
-        if request is not None:
-            # A newer request takes the place of one still pending.
+        """Tell who asked for a mode how it went; a refused request leaves the one before it waiting."""
+        answered = False
+        if request is not None and output.refused:
+            self._refuse(output.refused)
+            request[1].set_result(output.refused)
+            answered = True
+        elif request is not None:
             for _, future in self._waiting:
                 future.set_result("replaced by a newer request")
             self._waiting = [request]
-        if not self._waiting:
-            return
-        wanted, future = self._waiting[0]
-        if output.refused:
+        elif self._waiting and output.refused:
             self._refuse(output.refused)
-            future.set_result(output.refused)
-        elif output.mode == wanted:
+            self._waiting.pop()[1].set_result(output.refused)
+            answered = True
+        if self._waiting and output.mode == self._waiting[0][0] and self._core.pending is None:
             self.get_logger().info(f"mode {output.mode.name}")
-            future.set_result("")
-        else:
-            return
-        self._waiting.clear()
-        if self.executor is not None:
-            # The suspended service callback goes on at the executor's next event: be that event.
-            self.executor.wake()
-        if self.executor is not None:
+            self._waiting.pop()[1].set_result("")
+            answered = True
+        if answered and self.executor is not None:
             # The suspended service callback goes on at the executor's next event: be that event.
             self.executor.wake()
 
