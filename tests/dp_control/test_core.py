@@ -5,7 +5,7 @@ import pytest
 from dp_control.core import ControlCore, ControlInputs, Stamped
 from dp_control.gripper import GripperChannel
 from dp_control.modes import Mode
-from dp_core.chunk_schedule import Chunk
+from dp_core.chunk_schedule import Chunk, ChunkSchedule
 from dp_core.contract import load_contract
 
 CONTRACT = load_contract("sim_franka")
@@ -232,3 +232,37 @@ def test_a_measured_pose_from_the_future_neither_starts_nor_sustains_a_mode(benc
     started(bench, Mode.TELEOP)
     bench.frozen_ns = bench.t + 5 * 10**9
     assert bench.run(2).mode == Mode.FAULT
+
+
+def test_a_clock_that_goes_back_is_a_fault(bench):
+    started(bench, Mode.POLICY)
+    bench.run(20, chunks=(straight_chunk(bench.t, speed=0.3),))
+    bench.t -= 5 * 10**9
+    assert bench.run(1).mode == Mode.FAULT and "clock went back by 4.99 s" in bench.outputs[-1].text
+
+
+def test_a_blocked_arm_is_not_pushed_for_ever(bench):
+    started(bench, Mode.TELEOP)
+    held = bench.pose.copy()
+    for _ in range(300):
+        out = bench.run(1, twist=[0.2, 0, 0, 0, 0, 0])
+        bench.pose = held.copy()
+    assert out.mode == Mode.FAULT and out.pose is None
+    assert np.linalg.norm(out.commanded_pose[:3] - held[:3]) < 0.011
+
+
+def test_asking_for_the_present_mode_again_keeps_the_plan(bench):
+    started(bench, Mode.POLICY)
+    bench.run(40, chunks=(straight_chunk(bench.t),))
+    out = bench.run(40, mode=Mode.POLICY)
+    assert not out.refused and bench.pose[1] == pytest.approx(0.08, abs=1e-3)
+
+
+def test_the_gripper_has_its_own_latency():
+    schedule = ChunkSchedule(action_latency_ns=0, gripper_latency_ns=250_000_000)
+    chunk = straight_chunk(0)
+    closing = Chunk(0, 0, chunk.stamps_ns, chunk.poses, np.where(np.arange(16) < 8, 0.08, 0.0), 8)
+    schedule.merge(closing, 0, START)
+    widths = {t_ms: schedule.target(t_ms * 1_000_000).width for t_ms in (540, 550, 560)}
+    # The fingers close in the world at 800 ms, so the command goes out at 550 ms.
+    assert widths == {540: 0.08, 550: 0.0, 560: 0.0}

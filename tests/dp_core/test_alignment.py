@@ -125,3 +125,20 @@ def test_buffer_sorts_late_arrivals_and_ignores_duplicates():
 
 def test_interpolation_of_an_empty_buffer_is_none():
     assert interpolate_linear(StreamBuffer(), 0) is None
+
+
+def test_live_buffers_start_anew_when_the_clock_is_set_back():
+    live = ObservationAligner(CONTRACT, capacity=30)
+    for start in (100_000, 0):
+        for t in range(start, start + 301, 10):
+            live.push_pose(t * MS, pose(t * 1e-3))
+            live.push_width(t * MS, 0.0)
+            if t % 100 == 0:
+                for camera in CONTRACT.observation.cameras:
+                    live.push_image(camera, t * MS, None)
+    assert live.restarts == 1 and live.newest_observation_ns() == 300 * MS and live.sample(300 * MS).valid
+
+
+def test_the_stream_that_holds_the_observation_back_is_named():
+    aligner = filled(states=range(0, 801, 10))
+    assert aligner.slowest_topics() == ["robot/ee_pose", "gripper/state"]

@@ -29,3 +29,8 @@ def test_bgr_and_row_padding():
         image_from_bytes(data, 1, 2, "mono8")
     with pytest.raises(ValueError, match="expected 2 rows of 9"):
         image_from_bytes(data, 3, 2, "rgb8")
+
+
+def test_an_empty_image_is_refused():
+    with pytest.raises(ValueError, match="0x0 pixels is empty"):
+        image_from_bytes(b"", 0, 0, "rgb8")

@@ -27,3 +27,8 @@ def test_the_width_is_the_sum_of_the_finger_joints_in_any_order():
     assert joint_sum(message, ("a", "b")) == pytest.approx(0.041)
     with pytest.raises(ValueError, match="joint 'c' is not in the message; it has: b, other, a"):
         joint_sum(message, ("c",))
+
+
+def test_names_without_positions_are_refused():
+    with pytest.raises(ValueError, match="joint 'b' has no position: 2 names, 1 "):
+        joint_sum(JointState(name=["a", "b"], position=[0.02]), ("a", "b"))

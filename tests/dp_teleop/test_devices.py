@@ -60,3 +60,21 @@ def test_loss_of_the_daemon_raises_and_never_shows_as_zeros(daemon):
 def test_no_daemon_says_what_to_start(tmp_path):
     with pytest.raises(DeviceLostError, match="systemctl start spacenavd"):
         SpacenavdDevice(lambda: 0, str(tmp_path / "none.sock"))
+
+
+def test_a_deflection_that_is_not_confirmed_grows_old_and_rest_does_not(tmp_path):
+    path = str(tmp_path / "spnav.sock")
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    server.bind(path)
+    server.listen(1)
+    clock = iter(range(1, 100))
+    device = SpacenavdDevice(lambda: next(clock), path)
+    connection, _ = server.accept()
+    assert [device.read(0.0).t_ns for _ in range(3)] == [1, 2, 3]
+    connection.sendall(event(0, 350, 0, 0, 0, 0, 0))
+    assert [device.read(0.05).t_ns for _ in range(3)] == [4, 4, 4]
+    connection.sendall(event(0, 0, 0, 0, 0, 0, 0))
+    assert [device.read(0.05).t_ns for _ in range(2)] == [7, 8]
+    device.close()
+    connection.close()
+    server.close()

@@ -28,6 +28,8 @@ ENTRY_TIMEOUT_NS = 2_000_000_000
 # Stamps this far ahead of our clock are accepted (jitter between machines); beyond, the clocks differ and nothing that
 # depends on the stamp is believed.
 CLOCK_TOLERANCE_NS = 100_000_000
+# A blocked arm's command is taken back to within this distance of the arm.
+YIELDED_M = 0.01
 # Longest period that one step makes up for; a longer pause is lost time, not distance.
 LONGEST_STEP = 2.0
 
@@ -109,7 +111,10 @@ class ControlCore:
         self._mode = Mode.STOPPED
         self._pending: _Pending | None = None
         self._motion: Motion | None = None
-        self._schedule = ChunkSchedule(action_latency_ns=round(1e9 * contract.action.latency_s))
+        self._schedule = ChunkSchedule(
+            action_latency_ns=round(1e9 * contract.action.latency_s),
+            gripper_latency_ns=round(1e9 * contract.gripper.latency_s),
+        )
         self._gripper = GripperChannel(contract.gripper)
         self._last_ns: int | None = None
         self._entered_ns = 0
@@ -117,6 +122,7 @@ class ControlCore:
         oldest_s = max(camera.max_age_s for camera in contract.cameras.values())
         self._observation_margin_ns = round(1e9 * oldest_s)
         self._fault = ""
+        self._yielding = False
 
     @property
     def mode(self) -> Mode:
@@ -137,6 +143,8 @@ class ControlCore:
         if inputs.mode is not None:
             self._request(inputs.mode, cycle)
         self._advance_pending(cycle)
+        if self._mode in RUNNING and elapsed < -CLOCK_TOLERANCE_NS:
+            self._enter_fault(f"the clock went back by {-elapsed * 1e-9:.2f} s", cycle)
         if self._mode in RUNNING and self._motion is not None:
             self._supervise(self._motion, cycle)
         if self._motion is not None:
@@ -165,6 +173,8 @@ class ControlCore:
             # Whoever asked for a stop gets it, whatever anybody else asks meanwhile.
             cycle.refused = f"mode {Mode(wanted).name} refused: the arm is being stopped"
             return
+        if self._pending is None and wanted == self._mode:
+            return  # there already; a plan in execution goes on
         self._pending = _Pending(Mode(wanted), cycle.t_ns)
 
     def _advance_pending(self, cycle: _Cycle) -> None:
@@ -214,9 +224,10 @@ class ControlCore:
             self._enter_fault(
                 f"arm is {error_m:.3f} m from its command (limit {spec.track_error_m} m): blocked or pushed", cycle
             )
+            self._yielding = True
 
     def _enter_fault(self, reason: str, cycle: _Cycle) -> None:
-        pending = self._pending
+        pending, self._yielding = self._pending, False
         self._enter(Mode.FAULT, cycle)
         self._fault = reason
         if pending is not None and pending.mode == Mode.STOPPED:
@@ -224,12 +235,26 @@ class ControlCore:
 
     def _move(self, motion: Motion, cycle: _Cycle) -> Motion:
         """The motion of this cycle in the present mode."""
+        if self._mode == Mode.FAULT and self._yielding:
+            return self._yield(motion, cycle)
         stopping = self.pending == Mode.STOPPED
         if self._mode == Mode.TELEOP and not stopping:
             return self._move_by_twist(motion, cycle)
         if self._mode == Mode.POLICY and not stopping:
             return self._move_by_chunk(motion, cycle)
         return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, self._contract.limits), cycle)
+
+    def _yield(self, motion: Motion, cycle: _Cycle) -> Motion:
+        """Take the command back to where the arm is: a stiff arm must not go on pushing at what blocks it."""
+        measured, limits = cycle.inputs.measured_pose, self._contract.limits
+        self._yielding = (
+            measured is not None
+            and abs(cycle.t_ns - measured.t_ns) <= 1e9 * self._contract.control.state_max_age_s
+            and float(pose_distance(motion.pose, measured.value)[0]) > YIELDED_M
+        )
+        if measured is None or not self._yielding:
+            return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, limits), cycle)
+        return self._limited(follow_pose(motion, measured.value, np.zeros(6), cycle.dt_s, limits), cycle)
 
     def _limited(self, result: tuple[Motion, tuple[str, ...]], cycle: _Cycle) -> Motion:
         motion, cycle.limits = result

@@ -27,6 +27,8 @@ V = TypeVar("V")
 
 # Share of a camera period by which the nearest frame may be farther than half a period (stamp jitter).
 FRAME_TOLERANCE = 0.1
+# A live sample this much older than the newest of its stream means that the clock was set back.
+RESTART_NS = 1_000_000_000
 
 
 class StreamBuffer(Generic[V]):
@@ -156,6 +158,9 @@ class ObservationAligner:
         contract: cameras, streams, latencies and ages.
         history: To, the number of observation steps.
         capacity: samples kept for each stream; None keeps all (a bag).
+
+    Attributes:
+        restarts: how often the clock went back on live data, which forgets all samples.
     """
 
     def __init__(self, contract: Contract, history: int = 1, capacity: int | None = None) -> None:
@@ -163,6 +168,8 @@ class ObservationAligner:
             raise ValueError(f"history {history} is not valid; at least one observation step is needed")
         self.contract = contract
         self.history = history
+        self.restarts = 0
+        self._live = capacity is not None
         self.cameras: dict[str, StreamBuffer[Any]] = {n: StreamBuffer(capacity) for n in contract.observation.cameras}
         self.ee_pose: StreamBuffer[NDArray[np.float64]] = StreamBuffer(capacity)
         self.width: StreamBuffer[Any] = StreamBuffer(capacity)
@@ -174,30 +181,45 @@ class ObservationAligner:
 
     def push_image(self, camera: str, header_ns: int, frame: Any) -> None:
         """Store a frame by its header stamp; the camera's latency is taken off."""
-        self.cameras[camera].push(header_ns - self._camera_latency_ns[camera], frame)
+        self._push(self.cameras[camera], header_ns - self._camera_latency_ns[camera], frame)
 
     def push_pose(self, header_ns: int, pose: NDArray[np.float64]) -> None:
         """Store a measured end-effector pose7 in the base frame."""
-        self.ee_pose.push(header_ns - self._pose_latency_ns, pose)
+        self._push(self.ee_pose, header_ns - self._pose_latency_ns, pose)
 
     def push_width(self, header_ns: int, width_m: float) -> None:
         """Store a measured gripper width."""
-        self.width.push(header_ns - self._width_latency_ns, np.float64(width_m))
+        self._push(self.width, header_ns - self._width_latency_ns, np.float64(width_m))
+
+    def _push(self, buffer: StreamBuffer[Any], stamp_ns: int, value: Any) -> None:
+        newest = buffer.newest_ns
+        if self._live and newest is not None and stamp_ns < newest - RESTART_NS:
+            # The clock went back (a restarted simulator): what is kept would for ever look newer than what comes.
+            self.clear()
+            self.restarts += 1
+        buffer.push(stamp_ns, value)
 
     def clear(self) -> None:
         """Forget everything, for a new episode."""
-        for buffer in (*self.cameras.values(), self.ee_pose, self.width):
+        for buffer in self._buffers():
             buffer.clear()
 
+    def _named_buffers(self) -> list[tuple[str, StreamBuffer[Any]]]:
+        streams = self.contract.streams
+        states = [(streams["ee_pose"].topic, self.ee_pose), (streams["gripper"].topic, self.width)]
+        return [*((self.contract.cameras[name].topic, buffer) for name, buffer in self.cameras.items()), *states]
+
     def _buffers(self) -> list[StreamBuffer[Any]]:
-        return [*self.cameras.values(), self.ee_pose, self.width]
+        return [buffer for _, buffer in self._named_buffers()]
+
+    def slowest_topics(self) -> list[str]:
+        """Topics whose newest sample is the oldest: those that hold t_obs back."""
+        newest = self.newest_observation_ns()
+        return [topic for topic, buffer in self._named_buffers() if buffer.newest_ns == newest]
 
     def missing_topics(self) -> list[str]:
         """Topics of which no sample has arrived."""
-        names = [(self.contract.cameras[n].topic, b) for n, b in self.cameras.items()]
-        names += [(self.contract.streams["ee_pose"].topic, self.ee_pose)]
-        names += [(self.contract.streams["gripper"].topic, self.width)]
-        return [topic for topic, buffer in names if not len(buffer)]
+        return [topic for topic, buffer in self._named_buffers() if not len(buffer)]
 
     def newest_observation_ns(self) -> int | None:
         """t_obs: the newest instant for which every stream has data; None while one has none."""

@@ -93,14 +93,16 @@ class ChunkSchedule:
     """Holds the chunk in execution and evaluates the path at any time.
 
     Args:
-        action_latency_ns: an action of time t is sent this much earlier.
+        action_latency_ns: the pose of time t is sent this much earlier.
+        gripper_latency_ns: the gripper width of time t is sent this much earlier.
         blend_ns: time over which the seam's offset fades.
     """
 
-    def __init__(self, action_latency_ns: int = 0, blend_ns: int = 300_000_000) -> None:
-        if action_latency_ns < 0 or blend_ns <= 0:
-            raise ValueError(f"action_latency_ns {action_latency_ns} must be >= 0 and blend_ns {blend_ns} > 0")
+    def __init__(self, action_latency_ns: int = 0, gripper_latency_ns: int = 0, blend_ns: int = 300_000_000) -> None:
+        if action_latency_ns < 0 or gripper_latency_ns < 0 or blend_ns <= 0:
+            raise ValueError("latencies must be >= 0 and blend_ns > 0, in nanoseconds")
         self._latency_ns = action_latency_ns
+        self._gripper_latency_ns = gripper_latency_ns
         self._blend_ns = blend_ns
         self._record: ChunkRecord | None = None
         self._merged_ns = 0
@@ -175,8 +177,9 @@ class ChunkSchedule:
         pose = self._blended(chunk, t)
         step_ns = 1_000_000
         twist = np.zeros(6) if ended else _difference(pose, self._blended(chunk, t + step_ns), 1e-9 * step_ns)
-        # The gripper is never averaged: the action whose interval holds t is in force.
-        width = float(chunk.widths[min(max(passed - 1, 0), len(chunk.widths) - 1)])
+        # The gripper is never averaged: the action whose interval holds its time is in force.
+        grip = int(np.searchsorted(chunk.stamps_ns, now_ns + self._gripper_latency_ns, side="right")) - 1
+        width = float(chunk.widths[max(grip, 0)])
         return ScheduledTarget(pose, twist, width, ended)
 
     def _blended(self, chunk: Chunk, t_ns: int) -> Array:

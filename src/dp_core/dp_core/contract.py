@@ -185,7 +185,6 @@ class TeleopSpec:
     gripper_button: int = 0
     clutch_button: int = -1
     button_debounce_s: float = 0.15
-    device_max_age_s: float = 0.2
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -200,7 +199,6 @@ class TeleopSpec:
         require_range("gripper_button", self.gripper_button, 0, 63)
         require_range("clutch_button", self.clutch_button, -1, 63)
         require_range("button_debounce_s", self.button_debounce_s, 0, 2, "s")
-        require_range("device_max_age_s", self.device_max_age_s, 0.02, 2, "s")
 
 
 @dataclass(frozen=True)

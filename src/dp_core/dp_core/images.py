@@ -55,6 +55,8 @@ def image_from_bytes(data: bytes | memoryview, width: int, height: int, encoding
     """
     if encoding not in ("rgb8", "bgr8"):
         raise ValueError(f"image encoding '{encoding}' is not supported; valid: rgb8, bgr8")
+    if width < 1 or height < 1:
+        raise ValueError(f"image of {width}x{height} pixels is empty")
     row = step or 3 * width
     buffer = np.frombuffer(data, dtype=np.uint8)
     if row < 3 * width or buffer.size != row * height:

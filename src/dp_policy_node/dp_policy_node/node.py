@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from functools import partial
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -37,6 +38,8 @@ from dp_ros import qos
 CAPACITY = 400
 # Age assumed for the very first chunk on top of the engine's own time: transport and alignment.
 FIRST_TRANSPORT_NS = 40_000_000
+# Real seconds without a newer observation after which the stream that is missing is named.
+STALLED_S = 1.0
 
 
 def load_matching_checkpoint(folder: str, contract: Contract) -> LoadedPolicy:
@@ -98,7 +101,10 @@ class PolicyNode(Node):
         self._condition = threading.Condition()
         self._active = False
         self._activation = self._planned_activation = 0
-        self._activated_s = 0.0
+        self._since_ns = 0
+        self._activated_s = self._advanced_s = 0.0
+        self._newest_ns: int | None = None
+        self._restarts = 0
         self._received_ns = 0
         self._closed = False
         self._chunk_id = 0
@@ -127,6 +133,10 @@ class PolicyNode(Node):
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
+    def _too_old(self, message: Any) -> bool:
+        """True for a sample from before the activation, still on its way: it may show another episode."""
+        return stamp_to_ns(message.header.stamp) < self._since_ns
+
     def _on_image(self, name: str, message: Image) -> None:
         if not self._active:
             return
@@ -134,6 +144,8 @@ class PolicyNode(Node):
             frame = image_from_bytes(message.data, message.width, message.height, message.encoding, message.step)
         except ValueError as error:
             self._refuse(f"{self._contract.cameras[name].topic}: {error}")
+            return
+        if self._too_old(message):
             return
         spec = self._contract.observation
         frame = np.array(resize_image(frame, spec.image_width, spec.image_height))
@@ -150,6 +162,8 @@ class PolicyNode(Node):
         if problem is not None or message.header.frame_id != self._contract.base_frame:
             self._refuse(f"robot pose {problem or 'is in frame ' + message.header.frame_id}")
             return
+        if self._too_old(message):
+            return
         with self._condition:
             self._aligner.push_pose(stamp_to_ns(message.header.stamp), pose)
             self._condition.notify()
@@ -162,6 +176,8 @@ class PolicyNode(Node):
         except ValueError as error:
             self._refuse(f"gripper state: {error}")
             return
+        if not np.isfinite(width) or self._too_old(message):
+            return
         with self._condition:
             self._aligner.push_width(stamp_to_ns(message.header.stamp), width)
             self._condition.notify()
@@ -172,10 +188,12 @@ class PolicyNode(Node):
             return
         with self._condition:
             self._active = active
+            self._since_ns = stamp_to_ns(message.header.stamp)
             self._aligner.clear()
             self._schedule.start()
             self._activation += 1
-            self._activated_s = time.monotonic()
+            self._activated_s = self._advanced_s = time.monotonic()
+            self._newest_ns = None
             self._condition.notify()
         self.get_logger().info("active" if active else "inactive")
 
@@ -196,10 +214,14 @@ class PolicyNode(Node):
         """The observation to infer on now, or None. Called with the condition held."""
         if not self._active:
             return None
+        if self._aligner.restarts != self._restarts:
+            self._restarts = self._aligner.restarts
+            self._schedule.start()
         t_obs = self._aligner.newest_observation_ns()
         if t_obs is None:
             self._check_streams()
             return None
+        self._watch_progress(t_obs)
         if not self._schedule.due(t_obs):
             return None
         observation = self._aligner.sample(t_obs)
@@ -213,6 +235,17 @@ class PolicyNode(Node):
             topics = ", ".join(self._aligner.missing_topics())
             self.failure = f"nothing arrived on {topics} within {self._timeout_s} s of activation; the arm holds"
             self.context.try_shutdown()
+
+    def _watch_progress(self, t_obs: int) -> None:
+        """Say which stream has died when observations stop getting newer; control holds meanwhile."""
+        now_s = time.monotonic()
+        if t_obs != self._newest_ns:
+            self._newest_ns, self._advanced_s = t_obs, now_s
+            self._last_problem = ""
+        elif now_s - self._advanced_s > STALLED_S:
+            topics = ", ".join(self._aligner.slowest_topics())
+            self._last_problem = f"nothing new on {topics} for {now_s - self._advanced_s:.1f} s"
+            self.get_logger().error(f"{self._last_problem}: no plans", throttle_duration_sec=2.0)
 
     def _infer(self, observation: Observation, received_ns: int, activation: int) -> None:
         started_ns = self._now_ns()

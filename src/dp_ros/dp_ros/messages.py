@@ -68,11 +68,16 @@ def joint_sum(message: Any, names: Sequence[str]) -> float:
     """Sum of the positions of the named joints in a sensor_msgs/JointState (the width of a parallel gripper).
 
     Raises:
-        ValueError: a joint is not in the message; names it and those that are.
+        ValueError: a joint is not in the message or has no position; names it.
     """
     total = 0.0
     for name in names:
         if name not in message.name:
             raise ValueError(f"joint '{name}' is not in the message; it has: {', '.join(message.name) or 'none'}")
-        total += message.position[message.name.index(name)]
+        index = list(message.name).index(name)
+        if index >= len(message.position):
+            raise ValueError(
+                f"joint '{name}' has no position: {len(message.name)} names, {len(message.position)} values"
+            )
+        total += message.position[index]
     return total

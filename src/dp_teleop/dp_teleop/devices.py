@@ -43,6 +43,7 @@ class SpacenavdDevice:
         self._axes = np.zeros(6)
         self._buttons = [False] * buttons
         self._pending = b""
+        self._confirmed_ns = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._socket.connect(path)
@@ -55,7 +56,8 @@ class SpacenavdDevice:
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for news; returns the present deflection either way.
 
-        spacenavd sends events only while something changes, so silence means the last value stands.
+        The stamp of a deflection is that of the event that reported it, so one that is no longer confirmed grows old
+        and stops the arm: a hand never holds perfectly still, a hung daemon does. A cap at rest is stamped now.
 
         Raises:
             DeviceLostError: the daemon closed the connection.
@@ -72,7 +74,10 @@ class SpacenavdDevice:
             while len(self._pending) >= _EVENT.size:
                 self._take(_EVENT.unpack(self._pending[: _EVENT.size]))
                 self._pending = self._pending[_EVENT.size :]
-        return SpaceMouseSample(self._now_ns(), self._axes.copy(), tuple(self._buttons))
+        now_ns = self._now_ns()
+        if ready or not np.any(self._axes):
+            self._confirmed_ns = now_ns
+        return SpaceMouseSample(self._confirmed_ns, self._axes.copy(), tuple(self._buttons))
 
     def _take(self, event: tuple[int, ...]) -> None:
         kind = event[0]

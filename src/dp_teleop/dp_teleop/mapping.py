@@ -99,7 +99,8 @@ def step(
         twist = np.zeros(6)
     down = sample.buttons[spec.gripper_button]
     since = None if state.last_toggle_ns is None else sample.t_ns - state.last_toggle_ns
-    settled = since is None or since >= 1e9 * spec.button_debounce_s
+    # A negative time since the last toggle means that the clock was set back.
+    settled = since is None or since < 0 or since >= 1e9 * spec.button_debounce_s
     toggled = down and not state.button_down and settled
     closed = state.gripper_closed != toggled
     state = replace(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 from dp_core.poses import pose_problem
 from dp_ros.messages import fill_twist, ns_to_stamp, pose_to_array, stamp_to_ns
-from dp_ros.node_main import declare_contract, run_node
+from dp_ros.node_main import declare_contract, run_node, start_worker
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
@@ -36,19 +37,20 @@ class TeleopNode(Node):
         self._tool_quat: np.ndarray | None = None
         self._mode: int | None = None
         self._closed = threading.Event()
+        self.failure = ""
         self._thread: threading.Thread | None = None
         self._twists = self.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
         self._grippers = self.create_publisher(GripperCommand, "teleop/gripper", qos.STATE)
         self._twist = TwistStamped()
         self._twist.header.frame_id = self._contract.base_frame
-        self.create_subscription(CommandState, "control/command_state", self._on_command, qos.SENSOR_IN)
+        streams = self._contract.streams
+        self.create_subscription(CommandState, streams["command"].topic, self._on_command, qos.SENSOR_IN)
         if self._spec.frame == "tool":
-            self.create_subscription(PoseStamped, "robot/ee_pose", self._on_pose, qos.SENSOR_IN)
+            self.create_subscription(PoseStamped, streams["ee_pose"].topic, self._on_pose, qos.SENSOR_IN)
         if self._spec.device == "topic":
             self.create_subscription(Joy, "spacenav/joy", self._on_joy, qos.SENSOR_IN)
         else:
-            self._thread = threading.Thread(target=self._read_device, name="spacemouse", daemon=True)
-            self._thread.start()
+            self._thread = start_worker(self, "spacemouse", self._read_device)
 
     def _on_pose(self, message: PoseStamped) -> None:
         pose = pose_to_array(message.pose)
@@ -60,7 +62,7 @@ class TeleopNode(Node):
             gripper = self._contract.gripper
             half_open = 0.5 * (gripper.min_width_m + gripper.max_width_m)
             with self._lock:
-                self._state = MappingState(gripper_closed=message.commanded_width < half_open)
+                self._state = replace(self._state, gripper_closed=message.commanded_width < half_open)
         self._mode = message.mode
 
     def _on_joy(self, message: Joy) -> None:
@@ -70,9 +72,10 @@ class TeleopNode(Node):
 
     def _read_device(self) -> None:
         """Thread: read spacenavd at 100 Hz; on loss say so, publish nothing, and look for it again."""
+        buttons = 1 + max(self._spec.gripper_button, self._spec.clutch_button, 1)
         while not self._closed.is_set():
             try:
-                device = SpacenavdDevice(lambda: int(self.get_clock().now().nanoseconds))
+                device = SpacenavdDevice(lambda: int(self.get_clock().now().nanoseconds), buttons=buttons)
             except DeviceLostError as error:
                 self.get_logger().error(str(error), throttle_duration_sec=5.0)
                 self._closed.wait(1.0)
@@ -90,6 +93,8 @@ class TeleopNode(Node):
         if problem is not None:
             self.get_logger().error(f"SpaceMouse sample {problem}: ignored", throttle_duration_sec=2.0)
             return
+        if self._spec.frame == "tool" and self._tool_quat is None:
+            self.get_logger().warning("no measured pose yet, which frame: tool needs", throttle_duration_sec=2.0)
         with self._lock:
             self._state, command = step(self._state, sample, self._tool_quat, self._spec, self._contract.gripper)
         stamp = ns_to_stamp(sample.t_ns)
