@@ -39,8 +39,8 @@ def describe_conditions(results: Sequence[EpisodeResult]) -> str:
     """What success means: each condition of the task with the value at the end of the last successful episode."""
     last = next((result for result in reversed(results) if result.success and result.conditions), None)
     if last is None:
-        return "no episode succeeded"
-    return f"success is all of these at once (values of seed {last.seed}): " + "; ".join(last.conditions.values())
+        return "all conditions of the task at once; no episode met them"
+    return f"all of these at once (values of seed {last.seed}): " + "; ".join(last.conditions.values())
 
 
 def describe_episodes(results: Sequence[EpisodeResult]) -> str:
@@ -54,5 +54,5 @@ def describe_episodes(results: Sequence[EpisodeResult]) -> str:
         f"(95 % interval {low:.0%} to {high:.0%}); left {sides['left']}, right {sides['right']}; "
         f"collisions in {figures['collision_rate']:.0%}; {figures['real_time_factor']:.1f} x real time"
     )
-    lines.append(describe_conditions(results))
+    lines.append(f"success means {describe_conditions(results)}")
     return "\n".join(lines)
