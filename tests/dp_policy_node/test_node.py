@@ -6,14 +6,21 @@ import time
 
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from dp_core.contract import load_contract
 from dp_policy.checkpoint import save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
+from dp_ros.messages import ns_to_stamp, stamp_to_ns, stamped_pose
+from geometry_msgs.msg import PoseStamped
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from sensor_msgs.msg import Image, JointState
 
-from dp_msgs.msg import CommandState
+from dp_msgs.msg import ActionChunk, CommandState
 from dp_ros import qos
+
+CAMERAS = ("front", "wrist")
 
 
 @pytest.fixture
@@ -71,3 +78,59 @@ def test_a_silent_camera_ends_the_node_and_is_named(checkpoint):
     _, log = process.communicate(timeout=10)
     assert process.returncode == 3
     assert "nothing arrived on camera/front/color/image_raw, camera/wrist/color/image_raw, robot/ee_pose" in log
+
+
+def test_samples_from_before_the_activation_are_not_used_and_a_camera_that_dies_is_named(checkpoint):
+    process = start(checkpoint())
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node("peer", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    chunks, reports = [], []
+    node.create_subscription(ActionChunk, "policy/chunk", chunks.append, qos.EVENT)
+    node.create_subscription(DiagnosticArray, "/diagnostics", reports.append, qos.EVENT)
+    cameras = {name: node.create_publisher(Image, f"camera/{name}/color/image_raw", qos.IMAGE) for name in CAMERAS}
+    poses = node.create_publisher(PoseStamped, "robot/ee_pose", qos.STATE)
+    fingers = node.create_publisher(JointState, "gripper/state", qos.STATE)
+    states = node.create_publisher(CommandState, "control/command_state", qos.STATE)
+    activated_ns = None
+
+    def cycle(names, age_ns):
+        """One tick: a mode message stamped now, everything else stamped `age_ns` earlier."""
+        nonlocal activated_ns
+        now = node.get_clock().now().nanoseconds
+        activated_ns = activated_ns or now
+        state = CommandState(mode=CommandState.POLICY)
+        state.header.stamp = ns_to_stamp(now)
+        states.publish(state)
+        stamp = ns_to_stamp(now - age_ns)
+        for name in names:
+            image = Image(height=96, width=96, step=288, encoding="rgb8", data=bytes(96 * 288))
+            image.header.stamp = stamp
+            cameras[name].publish(image)
+        poses.publish(stamped_pose([0.5, 0, 0.3, 1, 0, 0, 0], "fr3_link0", now - age_ns))
+        joints = JointState(name=["fr3_finger_joint1", "fr3_finger_joint2"], position=[0.04, 0.04])
+        joints.header.stamp = stamp
+        fingers.publish(joints)
+        executor.spin_once(0)
+        time.sleep(0.02)
+
+    def until(ready, names, age_ns, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while not ready() and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[1]
+            cycle(names, age_ns)
+        return ready()
+
+    try:
+        assert until(lambda: states.get_subscription_count() > 0, (), 0, 60)
+        assert not until(lambda: chunks, CAMERAS, 10**10, 2), "old samples must not make a plan"
+        assert until(lambda: chunks, CAMERAS, 0, 10)
+        assert stamp_to_ns(chunks[0].header.stamp) >= activated_ns
+        named = "nothing new on camera/front/color/image_raw for"
+        assert until(lambda: any(named in r.status[0].message for r in reports), ("wrist",), 0, 10)
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+        context.try_shutdown()

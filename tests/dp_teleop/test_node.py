@@ -1,0 +1,79 @@
+"""The teleoperation node as a process of its own, over real DDS."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import rclpy
+from dp_ros.messages import ns_to_stamp
+from geometry_msgs.msg import TwistStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import Joy
+
+from dp_msgs.msg import CommandState, GripperCommand
+from dp_ros import qos
+
+
+class Hand:
+    """A SpaceMouse and the control node, as far as teleop sees them."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([sys.executable, "-m", "dp_teleop.node"])
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = Node("hand", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.twists, self.grips = [], []
+        self.node.create_subscription(TwistStamped, "teleop/twist", self.twists.append, qos.STATE)
+        self.node.create_subscription(GripperCommand, "teleop/gripper", self.grips.append, qos.STATE)
+        self.joys = self.node.create_publisher(Joy, "spacenav/joy", qos.STATE)
+        self.states = self.node.create_publisher(CommandState, "control/command_state", qos.STATE)
+
+    def hold(self, seconds, axes=(0.0,) * 6, button=0, mode=CommandState.TELEOP):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            joy = Joy(axes=list(axes), buttons=[button, 0])
+            joy.header.stamp = ns_to_stamp(self.node.get_clock().now().nanoseconds)
+            self.states.publish(CommandState(mode=mode, commanded_width=0.08))
+            self.joys.publish(joy)
+            for _ in range(3):  # everything that one sample can cause
+                self.executor.spin_once(0)
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def hand():
+    hand = Hand()
+    deadline = time.monotonic() + 30
+    while not hand.twists and time.monotonic() < deadline:
+        hand.hold(0.05, mode=CommandState.STOPPED)
+    assert hand.twists, "no twist from the node"
+    yield hand
+    hand.process.terminate()
+    assert hand.process.wait(timeout=10) == 0
+    hand.context.try_shutdown()
+
+
+def test_deflection_becomes_a_twist_with_the_stamp_of_the_sample(hand):
+    hand.hold(0.3, axes=(1.0, 0, 0, 0, 0, -1.0))
+    twist = hand.twists[-1]
+    assert (twist.twist.linear.x, twist.twist.angular.z) == (0.25, -1.0) and twist.header.frame_id == "fr3_link0"
+    bad = Joy(axes=[1.0, 0.0], buttons=[0, 0])
+    bad.header.stamp.sec = 7
+    hand.joys.publish(bad)
+    hand.hold(0.3)
+    assert all(twist.header.stamp.sec != 7 for twist in hand.twists), "a sample without six axes made a twist"
+    assert hand.twists[-1].twist.linear.x == 0.0, "and the good samples after it must go on"
+
+
+def test_a_button_held_when_teleoperation_begins_is_no_press(hand):
+    hand.hold(0.3, button=1, mode=CommandState.STOPPED)
+    hand.grips.clear()
+    hand.hold(0.4, button=1)
+    assert not hand.grips, "the gripper would drop what it holds"
+    hand.hold(0.2)
+    hand.hold(0.2, button=1)
+    assert [grip.width for grip in hand.grips] == [0.0]
