@@ -47,7 +47,9 @@ choose_python() {
 
 install_packages() {
   "$python" -m pip install --quiet -c constraints.txt pip setuptools wheel
-  "$python" -m pip install -c constraints.txt -r tools/ros-wheels.txt --no-build-isolation -e '.[robot,train,sim,dev]'
+  "$python" -m pip install -c constraints.txt -r tools/ros-wheels.txt --no-build-isolation -e '.[robot,train,sim,pusht,pretrained,dev]'
+  # Without its dependencies: it asks for opencv-python, which needs a screen library and hides our headless cv2.
+  "$python" -m pip install --no-deps gym-pusht==0.1.8
 }
 
 compile_messages() {

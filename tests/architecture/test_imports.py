@@ -12,6 +12,7 @@ ALLOWED = {
     "dp_policy": {"dp_core"},
     "dp_dataset": {"dp_core"},
     "dp_trainer": {"dp_core", "dp_policy", "dp_dataset"},
+    "dp_benchmark": {"dp_core", "dp_policy", "dp_dataset", "dp_trainer"},
     "dp_ros": {"dp_core", "dp_msgs"},
     "dp_teleop": {"dp_core", "dp_ros", "dp_msgs"},
     "dp_recorder": {"dp_core", "dp_ros", "dp_msgs"},

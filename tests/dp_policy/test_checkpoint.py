@@ -8,12 +8,12 @@ import pytest
 import torch
 from dp_policy.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dp_policy.config import PolicyConfig
-from dp_policy.policy import DiffusionPolicy
+from dp_policy.policy import VisuomotorPolicy
 
 
 @pytest.fixture
-def policy(small_config: Callable[..., PolicyConfig]) -> DiffusionPolicy:
-    policy = DiffusionPolicy(small_config())
+def policy(small_config: Callable[..., PolicyConfig]) -> VisuomotorPolicy:
+    policy = VisuomotorPolicy(small_config())
     values = torch.arange(10.0)
     policy.normaliser.fit(
         {key: {"min": values, "max": values + 2, "mean": values, "std": values} for key in ("proprioception", "action")}
@@ -21,7 +21,7 @@ def policy(small_config: Callable[..., PolicyConfig]) -> DiffusionPolicy:
     return policy
 
 
-def test_round_trip_gives_the_same_chunks(policy: DiffusionPolicy, tmp_path: Path) -> None:
+def test_round_trip_gives_the_same_chunks(policy: VisuomotorPolicy, tmp_path: Path) -> None:
     policy_id = save_checkpoint(tmp_path / "a", policy, {"name": "cell"}, {"steps": 3})
     loaded = load_checkpoint(tmp_path / "a")
     assert (loaded.policy_id, loaded.contract, loaded.provenance) == (policy_id, {"name": "cell"}, {"steps": 3})
@@ -35,7 +35,7 @@ def test_round_trip_gives_the_same_chunks(policy: DiffusionPolicy, tmp_path: Pat
     assert [item.name for item in tmp_path.iterdir()] == ["a"]
 
 
-def test_policy_id_changes_with_weights_and_contract(policy: DiffusionPolicy, tmp_path: Path) -> None:
+def test_policy_id_changes_with_weights_and_contract(policy: VisuomotorPolicy, tmp_path: Path) -> None:
     first = save_checkpoint(tmp_path / "a", policy, {"name": "cell"})
     assert save_checkpoint(tmp_path / "a", policy, {"name": "cell"}) == first
     assert save_checkpoint(tmp_path / "b", policy, {"name": "other"}) != first
@@ -44,7 +44,7 @@ def test_policy_id_changes_with_weights_and_contract(policy: DiffusionPolicy, tm
     assert save_checkpoint(tmp_path / "a", policy, {"name": "cell"}) != first
 
 
-def test_a_failed_write_leaves_the_old_one(policy: DiffusionPolicy, tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_one(policy: VisuomotorPolicy, tmp_path: Path) -> None:
     policy_id = save_checkpoint(tmp_path / "a", policy, {})
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / "a", policy, {"not json": object()})
@@ -57,15 +57,15 @@ def _edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_clear_errors(policy: DiffusionPolicy, tmp_path: Path) -> None:
+def test_clear_errors(policy: VisuomotorPolicy, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint folder"):
         load_checkpoint(tmp_path / "none")
     folder = tmp_path / "a"
     save_checkpoint(folder, policy, {})
-    _edit(folder, version=2)
-    with pytest.raises(CheckpointError, match="version 2; this software reads versions up to 1"):
+    _edit(folder, version=3)
+    with pytest.raises(CheckpointError, match="version 3; this software reads versions up to 2"):
         load_checkpoint(folder)
-    _edit(folder, version=1, format="lerobot")
+    _edit(folder, version=2, format="lerobot")
     with pytest.raises(CheckpointError, match=r"not a checkpoint of this project.*lerobot"):
         load_checkpoint(folder)
     save_checkpoint(folder, policy, {})

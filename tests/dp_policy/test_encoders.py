@@ -6,7 +6,7 @@ import pytest
 import torch
 from dp_policy.config import EncoderConfig, PolicyConfig
 from dp_policy.encoders import CompactEncoder, crop_images
-from dp_policy.policy import DiffusionPolicy, ObservationError
+from dp_policy.policy import VisuomotorPolicy, ObservationError
 from dp_policy.resnet import ResNet18
 
 
@@ -33,7 +33,7 @@ def test_crop_repeats_edges() -> None:
 
 def test_crop_is_random_in_training_and_centred_in_deployment(small_config: Callable[..., PolicyConfig]) -> None:
     config = small_config(encoder={"crop_ratio": 0.5, "space_to_depth": 2})
-    encoder = DiffusionPolicy(config).encoder
+    encoder = VisuomotorPolicy(config).encoder
     images = torch.arange(32, dtype=torch.uint8).view(1, 32, 1, 1).expand(64, 32, 32, 3)
     assert encoder._augment(images, None)[0, :, 0, 0].tolist() == list(range(8, 24))
     tops = encoder._augment(images, torch.Generator().manual_seed(0))[:, 0, 0, 0].tolist()
@@ -43,7 +43,7 @@ def test_crop_is_random_in_training_and_centred_in_deployment(small_config: Call
 
 def test_frames_are_encoded_alone(small_config: Callable[..., PolicyConfig]) -> None:
     """A window's features are its frames' features side by side, so that frames can be cached."""
-    policy = DiffusionPolicy(small_config(observation={"history": 2}))
+    policy = VisuomotorPolicy(small_config(observation={"history": 2}))
     images = {"front": torch.randint(0, 255, (3, 2, 32, 32, 3), dtype=torch.uint8)}
     state = torch.randn(3, 2, 10)
     whole = policy.encode(images, state)
@@ -62,7 +62,7 @@ def test_frames_are_encoded_alone(small_config: Callable[..., PolicyConfig]) -> 
 def test_wrong_observations_are_refused(
     small_config: Callable[..., PolicyConfig], images: dict, state: tuple, words: str
 ) -> None:
-    policy = DiffusionPolicy(small_config())
+    policy = VisuomotorPolicy(small_config())
     tensors = {name: torch.zeros(shape, dtype=torch.uint8) for name, shape in images.items()}
     with pytest.raises(ObservationError, match=words):
         policy.encode(tensors, torch.zeros(state))

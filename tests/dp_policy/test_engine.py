@@ -9,12 +9,12 @@ import torch
 from dp_policy.checkpoint import LoadedPolicy, load_checkpoint, save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.engine import Engine, LatencyEstimate
-from dp_policy.policy import DiffusionPolicy, ObservationError
+from dp_policy.policy import VisuomotorPolicy, ObservationError
 
 
 @pytest.fixture
 def loaded(small_config: Callable[..., PolicyConfig], tmp_path: Path) -> LoadedPolicy:
-    save_checkpoint(tmp_path / "a", DiffusionPolicy(small_config()), {})
+    save_checkpoint(tmp_path / "a", VisuomotorPolicy(small_config()), {})
     return load_checkpoint(tmp_path / "a")
 
 

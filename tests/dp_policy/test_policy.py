@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from dp_policy.config import PolicyConfig
-from dp_policy.policy import DiffusionPolicy, nearest_to_plan
+from dp_policy.policy import VisuomotorPolicy, nearest_to_plan
 
 
 def test_nearest_candidate_is_taken_for_each_observation() -> None:
@@ -23,7 +23,7 @@ def test_only_the_shared_time_counts() -> None:
 def test_plan_follows_the_plan_in_execution(small_config: Callable[..., PolicyConfig]) -> None:
     """With candidates the chunk is the one of the drawn ones that is nearest, in physical units; without it is not."""
     torch.manual_seed(0)
-    policy = DiffusionPolicy(small_config(diffusion={"candidates": 8}))
+    policy = VisuomotorPolicy(small_config(diffusion={"candidates": 8}))
     features = torch.randn(1, policy.encoder.frame_features)
 
     def drawn() -> torch.Generator:

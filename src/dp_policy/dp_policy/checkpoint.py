@@ -26,7 +26,8 @@ from dp_policy.config import PolicyConfig
 from dp_policy.policy import Policy, build_policy
 
 FORMAT = "diffusion-policy-ros2"
-VERSION = 1
+#: 2: method, past actions, state vectors. Version 1 is read: its missing keys have the values they stood for.
+VERSION = 2
 MODEL_FILE = "model.safetensors"
 INFO_FILE = "checkpoint.json"
 

@@ -32,7 +32,7 @@ class Inference:
     """One chunk.
 
     Attributes:
-        actions: (Tp, A) float32, physical units; the first belongs to the observation's time.
+        actions: (chunk, A) float32, physical units; the first belongs to the observation's time.
         timings: of this call.
     """
 
@@ -74,7 +74,7 @@ class Engine:
         self._policy = loaded.policy
         self._generator = torch.Generator().manual_seed(seed)
         images, proprioception = self.blank_observation()
-        plan = np.zeros((loaded.config.action.horizon, loaded.config.action.dim), np.float32)
+        plan = np.zeros((loaded.config.action.chunk, loaded.config.action.dim), np.float32)
         for _ in range(warmup_runs):
             self._run(images, proprioception, plan, 0)
         self.latency.add(self._run(images, proprioception, plan, 0).timings.total_ms * 1e-3)

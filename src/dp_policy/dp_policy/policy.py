@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
-from dp_policy.diffusion import DiffusionHead
 from dp_policy.encoders import ObservationEncoder
+from dp_policy.heads.build import build_head
 from dp_policy.normaliser import Normaliser
 
 
@@ -26,7 +26,7 @@ class Batch:
     Attributes:
         images: per camera (B, To, H, W, 3) uint8, newest frame last.
         proprioception: (B, To, P) float32, physical units.
-        actions: (B, Tp, A) float32, physical units; the first belongs to the newest frame's time.
+        actions: (B, Tp, A) float32, physical units; action ``past`` belongs to the newest frame's time.
         weights: (B, Tp) float32 loss weights, below 1 where the chunk reaches past the episode.
     """
 
@@ -60,14 +60,18 @@ class Policy(nn.Module, ABC):
 
         Args:
             features: (B, To * F) of :meth:`encode`.
-            previous_plan: (B, L, A) what is left of the chunk in execution, physical units, L <= Tp; its first
+            previous_plan: (B, L, A) what is left of the chunk in execution, physical units, L <= chunk; its first
                 action belongs to this observation's time.
             n_late: leading actions of ``previous_plan`` that will have run before the new chunk arrives.
             generator: draws the noise.
 
         Returns:
-            (B, Tp, A) float32, physical units.
+            (B, chunk, A) float32, physical units; ``chunk`` = Tp - past, the first at the newest observation's time.
         """
+
+    @abstractmethod
+    def fit_head(self, actions: Tensor, generator: torch.Generator) -> None:
+        """Take from (N, Tp, A) action sequences of the training episodes, physical units, what the head needs."""
 
     @abstractmethod
     def set_precision(self, dtype: torch.dtype) -> Policy:
@@ -119,17 +123,17 @@ class Policy(nn.Module, ABC):
             )
 
 
-class DiffusionPolicy(Policy):
-    """Visuomotor diffusion policy (arXiv 2303.04137)."""
+class VisuomotorPolicy(Policy):
+    """Encoder and head; the head of ``config.method`` decides how chunks come about."""
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
         self.normaliser = Normaliser(config.normaliser, config.observation.proprioception_dim, config.action.dim)
         self.encoder = ObservationEncoder(config)
-        self.head = DiffusionHead(config, self.encoder.frame_features * config.observation.history)
+        self.head = build_head(config, self.encoder.frame_features)
 
-    def set_precision(self, dtype: torch.dtype) -> DiffusionPolicy:
+    def set_precision(self, dtype: torch.dtype) -> VisuomotorPolicy:
         """Convert the networks (never the normaliser) to ``dtype``; image networks become channels-last."""
         self.encoder.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head.to(dtype=dtype)
@@ -154,17 +158,22 @@ class DiffusionPolicy(Policy):
         is taken (backward coherence of arXiv 2408.17355). The network does not know which way it set out a moment
         ago; without the choice it may turn back while both ways are still open.
         """
-        draws = self.config.diffusion.candidates if previous_plan is not None else 1
-        chunks = self.head.sample(features, generator, draws)
-        if previous_plan is not None and draws > 1:
-            chunks = nearest_to_plan(chunks, self.normaliser.action.normalise(previous_plan), draws)
+        plan = None if previous_plan is None else self.normaliser.action.normalise(previous_plan)
+        draws = 1 if plan is None else getattr(getattr(self.config, self.config.method, None), "candidates", 1)
+        chunks = self.head.sample(features, generator, draws, plan)[:, self.config.action.past :]
+        if plan is not None and draws > 1:
+            chunks = nearest_to_plan(chunks, plan, draws)
         return self.normaliser.action.restore(chunks)
 
+    def fit_head(self, actions: Tensor, generator: torch.Generator) -> None:
+        """Let the head take what it needs from the data, once before training, see :meth:`ActionHead.fit`."""
+        self.head.fit(self.normaliser.action.normalise(actions), generator)
+
     def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
-        """Error of the denoiser over drawn noise levels, see :meth:`DiffusionHead.loss`."""
+        """Loss of the head on one batch, see :meth:`ActionHead.loss`."""
         features = self.encode(batch.images, batch.proprioception, generator)
-        chunks = self.normaliser.action.normalise(batch.actions)
-        return self.head.loss(features, chunks, batch.weights, draws, generator)
+        actions = self.normaliser.action.normalise(batch.actions)
+        return self.head.loss(features, actions, batch.weights, draws, generator)
 
 
 def nearest_to_plan(chunks: Tensor, plan: Tensor, draws: int) -> Tensor:
@@ -186,4 +195,4 @@ def nearest_to_plan(chunks: Tensor, plan: Tensor, draws: int) -> Tensor:
 
 def build_policy(config: PolicyConfig) -> Policy:
     """The policy that the configuration describes, with fresh weights and an identity normaliser."""
-    return DiffusionPolicy(config)
+    return VisuomotorPolicy(config)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from dp_policy.config import DenoiserConfig
 from dp_policy.convolution1d import Conv1d, set_conv_backend
+from dp_policy.denoiser import Denoiser
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"mish": nn.Mish, "silu": nn.SiLU}
 
@@ -65,7 +66,7 @@ class FilmBlock(nn.Module):
         return self.blocks[1](hidden) + self.residual_conv(x)
 
 
-class ConditionalUnet1d(nn.Module):
+class ConditionalUnet1d(Denoiser):
     """Denoiser of action chunks.
 
     Args:
@@ -100,11 +101,6 @@ class ConditionalUnet1d(nn.Module):
             self.up_modules.append(nn.ModuleList([film_block(high * 2, low), film_block(low, low), grow]))
         self.final_conv = nn.Sequential(ConvBlock(sizes[0], sizes[0], config), Conv1d(sizes[0], action_dim, 1))
         set_conv_backend(self, config.conv_backend)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Number type of the weights."""
-        return next(self.parameters()).dtype
 
     @property
     def film_blocks(self) -> list[FilmBlock]:
@@ -143,9 +139,18 @@ class ConditionalUnet1d(nn.Module):
         draws = sample.shape[0] // condition.shape[0]
         films = self.condition_films(condition)
         films = films.repeat_interleave(draws, dim=0) if draws > 1 else films
-        return self.denoise(sample, films + self.step_films(steps))
+        return self.run(sample, films + self.step_films(steps))
 
-    def denoise(self, sample: Tensor, films: Tensor) -> Tensor:
+    def prepare(self, condition: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+        """Both halves of the FiLM numbers: (B, sum of 2 C) and (S, sum of 2 C)."""
+        return self.condition_films(condition), self.step_films(steps.to(condition.device))
+
+    def denoise(self, sample: Tensor, prepared: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """``forward`` at the ``index``-th of the prepared steps."""
+        films, table = prepared
+        return self.run(sample, films + table[index])
+
+    def run(self, sample: Tensor, films: Tensor) -> Tensor:
         """``forward`` with the FiLM numbers (B, sum of 2 C) given."""
         pieces = iter(films.split([block.cond_encoder[1].out_features for block in self.film_blocks], dim=1))
         x = sample.transpose(1, 2)

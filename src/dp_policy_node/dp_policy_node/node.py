@@ -85,7 +85,7 @@ class PolicyNode(Node):
         config = loaded.config
         steps = declare(
             self, "actions_per_chunk", config.action.steps, "Ta, actions executed of each chunk.",
-            low=1, high=config.action.horizon,
+            low=1, high=config.action.chunk,
         )  # fmt: skip
         self._steps = int(steps)
         self._memory = PlanMemory(self._contract.action.period_ns)

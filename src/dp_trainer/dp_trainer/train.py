@@ -102,6 +102,7 @@ class TrainingRun:
         torch.manual_seed(seed)
         self.policy = build_policy(config)
         self.policy.normaliser.fit(data.statistics)
+        self.policy.fit_head(self.sampler.actions(self.sampler.windows), torch.Generator().manual_seed(seed))
         self.averaged = build_policy(config).set_precision(torch.float32).requires_grad_(False)
         self.averaged.load_state_dict(self.policy.state_dict())
         self.averaged.eval()
@@ -180,7 +181,7 @@ def train(
     """
     config = config.with_training(steps=steps) if steps is not None else config
     torch.set_num_threads(config.training.threads)
-    data = load_training_data(store)
+    data = load_training_data(store, config.observation)
     config = resolve_config(config, data)
     run = TrainingRun(data, config, seed)
     first_step = 0

@@ -33,14 +33,15 @@ def validate(policy: Policy, sampler: WindowSampler, seed: int) -> ValidationSco
     """Score sampled chunks on a fixed set of windows, with fixed noise."""
     batch = sampler.batch(sampler.indices(0, min(WINDOWS, len(sampler.windows))))
     generator = torch.Generator().manual_seed(seed)
-    steps = policy.config.action.steps
+    steps, past = policy.config.action.steps, policy.config.action.past
     features = policy.encode(batch.images, batch.proprioception)
     planned = policy.plan(features, generator=generator)
-    weights = (batch.weights[:, :steps] == 1.0).float()
+    wanted = batch.actions[:, past:]
+    weights = (batch.weights[:, past : past + steps] == 1.0).float()
     total = weights.sum().clamp_min(1.0)
     normalise = policy.normaliser.action.normalise
-    error = (normalise(planned) - normalise(batch.actions))[:, :steps].square().mean(dim=-1)
-    distance = (planned - batch.actions)[:, :steps, :3].norm(dim=-1)
+    error = (normalise(planned) - normalise(wanted))[:, :steps].square().mean(dim=-1)
+    distance = (planned - wanted)[:, :steps, :3].norm(dim=-1)
     return ValidationScore(
         loss=float(policy.loss(batch, 1, generator)),
         action_error=float(((error * weights).sum() / total).sqrt()),

@@ -1,8 +1,8 @@
 """Training windows: which frames and actions belong together, and batches of them.
 
-The window of step ``k`` holds the frames ``k - (To - 1) .. k`` and the actions ``k .. k + Tp - 1``: this is the
-one place where observation history and chunk are lined up. Before the start of an episode the first frame is
-repeated, past its end the last action is, with a lower loss weight.
+The window of step ``k`` holds the frames ``k - (To - 1) .. k`` and the actions ``k - past .. k - past + Tp - 1``:
+this is the one place where observation history and chunk are lined up. Before the start of an episode the first frame
+and action are repeated, past its end the last action is; repeated actions have a lower loss weight.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from dp_dataset.replay_buffer import ReplayBufferError, is_replay_buffer, read_pusht
 from dp_dataset.store import StoreError, open_store
-from dp_policy.config import PolicyConfig
+from dp_policy.config import ObservationConfig, PolicyConfig
 from dp_policy.policy import Batch
 from torch import Tensor
 
@@ -60,12 +61,19 @@ class TrainingData:
         return next((tuple(array.shape[1:3]) for array in self.images.values()), (0, 0))  # type: ignore[return-value]
 
 
-def load_training_data(path: str | Path) -> TrainingData:
-    """Open a store and read it into memory if it fits.
+def load_training_data(path: str | Path, observation: ObservationConfig | None = None) -> TrainingData:
+    """Open a store of ours or a Push-T replay buffer and read it into memory if it fits.
+
+    Args:
+        path: folder of the store.
+        observation: what the policy sees: whether images are needed, and which vectors of a replay buffer.
 
     Raises:
         TrainingDataError: no finished store there, an array is missing, or a number is not finite.
     """
+    observation = observation or ObservationConfig()
+    if is_replay_buffer(path):
+        return _load_replay_buffer(path, observation)
     try:
         store = open_store(path)
     except (StoreError, KeyError) as error:
@@ -78,7 +86,7 @@ def load_training_data(path: str | Path) -> TrainingData:
         if bad.any():
             raise TrainingDataError(f"{path}: data/{key} is not finite at step {int(np.argmax(bad))}")
     return TrainingData(
-        images=_load_images(store.images),
+        images=_load_images(store.images) if observation.images else {},
         proprioception=torch.from_numpy(store.proprioception.astype(np.float32)),
         actions=torch.from_numpy(store.action.astype(np.float32)),
         valid=valid,
@@ -86,6 +94,29 @@ def load_training_data(path: str | Path) -> TrainingData:
         statistics={name: figures.to_dict() for name, figures in store.statistics.items()},
         contract=store.contract.to_dict(),
         rate_hz=store.rate_hz,
+        source=str(path),
+    )
+
+
+def _load_replay_buffer(path: str | Path, observation: ObservationConfig) -> TrainingData:
+    try:
+        buffer = read_pusht(path, with_images=observation.images)
+        proprioception = buffer.proprioception(observation.state)
+    except ReplayBufferError as error:
+        raise TrainingDataError(str(error)) from None
+    for key, array in (("state", proprioception), ("action", buffer.action)):
+        bad = ~np.isfinite(array).all(axis=1)
+        if bad.any():
+            raise TrainingDataError(f"{path}: data/{key} is not finite at step {int(np.argmax(bad))}")
+    return TrainingData(
+        images={name: torch.from_numpy(pixels) for name, pixels in buffer.images.items()},
+        proprioception=torch.from_numpy(proprioception),
+        actions=torch.from_numpy(buffer.action),
+        valid=np.ones(len(buffer.action), bool),
+        episode_ends=buffer.episode_ends,
+        statistics={name: figures.to_dict() for name, figures in buffer.statistics(observation.state).items()},
+        contract={},
+        rate_hz=buffer.rate_hz,
         source=str(path),
     )
 
@@ -105,13 +136,13 @@ def resolve_config(config: PolicyConfig, data: TrainingData) -> PolicyConfig:
         TrainingDataError: a camera, image size or vector size differs; the text names both sides.
     """
     wanted = config.observation
-    cameras = wanted.cameras or tuple(data.images)
+    cameras = (wanted.cameras or tuple(data.images)) if wanted.images else ()
     for camera in cameras:
         if camera not in data.images:
             raise TrainingDataError(
                 f"{data.source} has no camera {camera!r}; it has: {', '.join(data.images) or 'none'}"
             )
-    height, width = data.image_size
+    height, width = data.image_size if cameras else (0, 0)
     for name, size, stored in (("height", wanted.image_height, height), ("width", wanted.image_width, width)):
         if size and size != stored:
             raise TrainingDataError(f"observation.image_{name} = {size} but the images of {data.source} have {stored}")
@@ -149,7 +180,7 @@ class WindowSampler:
     def __init__(self, data: TrainingData, config: PolicyConfig, episodes: np.ndarray, seed: int) -> None:
         self.data = data
         self._cameras = config.observation.cameras
-        self._history, self._horizon = config.observation.history, config.action.horizon
+        self._history, self._horizon, self._past = config.observation.history, config.action.horizon, config.action.past
         self._padded_weight = config.training.padded_step_weight
         self._seed = seed
         starts = np.concatenate(([0], data.episode_ends[:-1]))
@@ -183,14 +214,21 @@ class WindowSampler:
         frames = windows[:, None] + np.arange(1 - self._history, 1)
         return np.maximum(frames, self._start_of[windows][:, None])
 
+    def _targets(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Steps of the actions (B, Tp), those beyond the episode taken from its ends, and where that is so."""
+        wanted = windows[:, None] + np.arange(-self._past, self._horizon - self._past)
+        targets = np.clip(wanted, self._start_of[windows][:, None], self._end_of[windows][:, None] - 1)
+        return targets, targets != wanted
+
+    def actions(self, windows: np.ndarray) -> Tensor:
+        """Action sequences (B, Tp, A) of the given steps, physical units, without the images."""
+        return torch.nan_to_num(self.data.actions[torch.from_numpy(self._targets(windows)[0])])
+
     def batch(self, windows: np.ndarray) -> Batch:
         """Gather the windows (B,) of the given steps."""
         frames = self._frame_index(windows)
-        targets = windows[:, None] + np.arange(self._horizon)
-        last = self._end_of[windows][:, None] - 1
-        past_end = targets > last
-        targets = np.minimum(targets, last)
-        weights = np.where(past_end, self._padded_weight, 1.0) * self.data.valid[targets]
+        targets, padded = self._targets(windows)
+        weights = np.where(padded, self._padded_weight, 1.0) * self.data.valid[targets]
         return Batch(
             images={camera: _gather(self.data.images[camera], frames) for camera in self._cameras},
             proprioception=self.data.proprioception[torch.from_numpy(frames)],

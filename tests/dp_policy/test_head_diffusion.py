@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from dp_policy.config import DiffusionConfig, PolicyConfig
-from dp_policy.diffusion import DiffusionHead, build_sampling_scheduler, build_training_scheduler
+from dp_policy.heads.diffusion import DiffusionHead, build_sampling_scheduler, build_training_scheduler
 from torch import Tensor
 
 
@@ -68,11 +68,10 @@ def test_sampler_recovers_the_data_from_a_perfect_denoiser(
     target = torch.linspace(-0.9, 0.9, 160).view(1, 16, 10)
     alphas = head.reverse_process.alphas_cumprod
 
-    def perfect(x: Tensor, films: Tensor) -> Tensor:
-        t = next(times)
+    def perfect(x: Tensor, prepared: object, index: int) -> Tensor:
+        t = head.reverse_process.timesteps[index]
         return target if kind == "sample" else (x - alphas[t].sqrt() * target) / (1 - alphas[t]).sqrt()
 
-    times = iter(head.reverse_process.timesteps.tolist())
     head.denoiser.denoise = perfect  # type: ignore[method-assign]
     torch.testing.assert_close(head.sample(torch.zeros(1, 12)), target, atol=1e-3, rtol=0)
 

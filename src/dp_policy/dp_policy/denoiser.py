@@ -1,0 +1,57 @@
+"""The seam of the networks that are evaluated several times per chunk."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dp_policy.config import PolicyConfig
+
+
+class Denoiser(nn.Module, ABC):
+    """Predicts from a noisy action sequence, a step and a condition.
+
+    ``forward`` is for training. When chunks are drawn, :meth:`prepare` computes once what does not depend on the
+    sequence and :meth:`denoise` runs once per step; both give what ``forward`` gives.
+    """
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the weights."""
+        return next(self.parameters()).dtype
+
+    @abstractmethod
+    def forward(self, sample: Tensor, steps: Tensor, condition: Tensor) -> Tensor:
+        """Predict noise, clean sequence or velocity.
+
+        Args:
+            sample: (B * K, T, A) noisy sequences, K per observation side by side.
+            steps: (B * K,) step of each: int64, or float32 for continuous time.
+            condition: (B, C) observation features.
+
+        Returns:
+            (B * K, T, A).
+        """
+
+    @abstractmethod
+    def prepare(self, condition: Tensor, steps: Tensor) -> Any:
+        """What :meth:`denoise` needs for (B, C) features and the (S,) steps of a sampler, computed once."""
+
+    @abstractmethod
+    def denoise(self, sample: Tensor, prepared: Any, index: int) -> Tensor:
+        """``forward`` for (B * K, T, A) at the ``index``-th of the prepared steps."""
+
+
+def build_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
+    """The network of ``config.denoiser`` for ``history`` frames of ``frame_features`` numbers, with fresh weights."""
+    if config.denoiser.kind == "transformer":
+        from dp_policy.transformer1d import DiffusionTransformer
+
+        history, horizon = config.observation.history, config.action.horizon
+        return DiffusionTransformer(config.action.dim, horizon, frame_features, history, config.denoiser.transformer)
+    from dp_policy.unet1d import ConditionalUnet1d
+
+    return ConditionalUnet1d(config.action.dim, frame_features * config.observation.history, config.denoiser)

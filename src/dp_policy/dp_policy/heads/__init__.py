@@ -1,0 +1,1 @@
+"""Heads: from observation features to chunks, one module for each method."""

@@ -1,0 +1,88 @@
+"""The seam between observation features and chunks; every method of ``PolicyConfig.method`` is one head."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from dp_policy.config import PolicyConfig
+
+
+class ActionHead(nn.Module, ABC):
+    """The distribution of normalised action sequences given observation features.
+
+    Args:
+        config: of the policy.
+        frame_features: numbers F per frame; the condition has ``history * F``, oldest frame first.
+    """
+
+    def __init__(self, config: PolicyConfig, frame_features: int) -> None:
+        super().__init__()
+        self.action = config.action
+        self.history = config.observation.history
+        self.frame_features = frame_features
+        self.condition_dim = frame_features * self.history
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number type of the weights, and so of the passes."""
+        return next(self.parameters()).dtype
+
+    @property
+    @abstractmethod
+    def evaluations(self) -> int:
+        """Network evaluations per chunk (NFE)."""
+
+    def fit(self, actions: Tensor, generator: torch.Generator) -> None:  # noqa: B027 -- most heads have nothing to fit
+        """Set what is taken from the data before training (cluster centres and the like).
+
+        Args:
+            actions: (N, horizon, A) float32, normalised action sequences of the training episodes.
+            generator: draws what the fit draws.
+        """
+
+    @abstractmethod
+    def loss(
+        self, condition: Tensor, actions: Tensor, weights: Tensor, draws: int, generator: torch.Generator
+    ) -> Tensor:
+        """Training loss.
+
+        Args:
+            condition: (B, history * F) observation features.
+            actions: (B, horizon, A) float32, normalised.
+            weights: (B, horizon) float32, 1 for real steps, less for padded ones.
+            draws: noise draws per observation, for heads that draw noise.
+            generator: draws noise and levels, on the processor.
+
+        Returns:
+            scalar float32.
+        """
+
+    @abstractmethod
+    def sample(
+        self,
+        condition: Tensor,
+        generator: torch.Generator | None = None,
+        draws: int = 1,
+        previous: Tensor | None = None,
+    ) -> Tensor:
+        """Draw action sequences.
+
+        Args:
+            condition: (B, history * F) observation features.
+            generator: draws the noise, on the processor.
+            draws: sequences per observation.
+            previous: (B, L, A) float32, normalised: what is left of the chunk in execution from the newest
+                observation's time on; a start for heads that can use one.
+
+        Returns:
+            (B * draws, horizon, A) float32, normalised, an observation's side by side.
+        """
+
+
+def weighted_mean(error: Tensor, weights: Tensor, draws: int = 1) -> Tensor:
+    """Mean over real steps of an error (B * draws, T) under weights (B, T); scalar."""
+    per_step = error.view(-1, draws, error.shape[-1]).mean(dim=1)
+    return (per_step * weights).sum() / weights.sum().clamp_min(1.0)

@@ -1,0 +1,1 @@
+"""Readers of checkpoints of other projects."""
