@@ -6,7 +6,7 @@ import pytest
 import torch
 from dp_policy.config import EncoderConfig, PolicyConfig
 from dp_policy.encoders import CompactEncoder, crop_images
-from dp_policy.policy import VisuomotorPolicy, ObservationError
+from dp_policy.policy import ObservationError, VisuomotorPolicy
 from dp_policy.resnet import ResNet18
 
 

@@ -9,7 +9,7 @@ import torch
 from dp_policy.checkpoint import LoadedPolicy, load_checkpoint, save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.engine import Engine, LatencyEstimate
-from dp_policy.policy import VisuomotorPolicy, ObservationError
+from dp_policy.policy import ObservationError, VisuomotorPolicy
 
 
 @pytest.fixture

@@ -164,7 +164,8 @@ class PolicyConfig:
             if key not in known:
                 valid = ", ".join(sorted(known)) or "none"
                 raise PolicyConfigError(f"unknown key {section}.{key} = {value!r}; valid keys here: {valid}")
-        return dataclasses.replace(self, **{section: dataclasses.replace(part, **changes)})  # type: ignore[type-var]
+        changed: Any = {section: dataclasses.replace(part, **changes)} if part is not None else {}
+        return dataclasses.replace(self, **changed)
 
     def with_observation(self, cameras: tuple[str, ...], image_height: int, image_width: int) -> PolicyConfig:
         """A copy with cameras and image size fixed (the trainer fills in what the file left open)."""

@@ -35,7 +35,7 @@ class ActionHead(nn.Module, ABC):
     def evaluations(self) -> int:
         """Network evaluations per chunk (NFE)."""
 
-    def fit(self, actions: Tensor, generator: torch.Generator) -> None:  # noqa: B027 -- most heads have nothing to fit
+    def fit(self, actions: Tensor, generator: torch.Generator) -> None:
         """Set what is taken from the data before training (cluster centres and the like).
 
         Args:
