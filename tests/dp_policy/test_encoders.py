@@ -5,13 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 from dp_policy.config import EncoderConfig, PolicyConfig
-from dp_policy.encoders import CompactEncoder, crop_images
+from dp_policy.encoders import CompactEncoder
+from dp_policy.framing import crop_images
 from dp_policy.policy import ObservationError, VisuomotorPolicy
-from dp_policy.resnet import ResNet18
+from dp_policy.resnet import ResNet
 
 
 def test_resnet_is_resnet18() -> None:
-    trunk = ResNet18()
+    trunk = ResNet()
     assert sum(p.numel() for p in trunk.parameters()) == 11_176_512  # published size without the classifier
     assert trunk(torch.zeros(1, 3, 96, 64)).shape == (1, 512, 3, 2)
 
@@ -33,10 +34,10 @@ def test_crop_repeats_edges() -> None:
 
 def test_crop_is_random_in_training_and_centred_in_deployment(small_config: Callable[..., PolicyConfig]) -> None:
     config = small_config(encoder={"crop_ratio": 0.5, "space_to_depth": 2})
-    encoder = VisuomotorPolicy(config).encoder
+    framing = VisuomotorPolicy(config).encoder.framing
     images = torch.arange(32, dtype=torch.uint8).view(1, 32, 1, 1).expand(64, 32, 32, 3)
-    assert encoder._augment(images, None)[0, :, 0, 0].tolist() == list(range(8, 24))
-    tops = encoder._augment(images, torch.Generator().manual_seed(0))[:, 0, 0, 0].tolist()
+    assert framing(images, None)[0, 0, :, 0].tolist() == list(range(8, 24))
+    tops = framing(images, torch.Generator().manual_seed(0))[:, 0, 0, 0].tolist()
     assert min(tops) == 0
     assert max(tops) == 16
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dp_policy.config import EncoderConfig, PolicyConfig
+from dp_policy.framing import Framing
 from dp_policy.normaliser import Normaliser
-from dp_policy.resnet import ResNet18
+from dp_policy.resnet import ResNet
 from dp_policy.spatial_softmax import SpatialSoftmax
 
 #: First scale of the compact encoder's keypoint maps; 10 halves the error of a short training against 1.
 KEYPOINT_SHARPNESS = 10.0
+RESNET_DEPTHS = {"resnet18": 18, "resnet34": 34}
 
 
 class ResidualBlock(nn.Module):
@@ -33,10 +36,43 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(functional.relu(self.conv1(functional.relu(x)), inplace=True))
 
 
-class CompactEncoder(nn.Module):
+class ImageNetwork(nn.Module):
+    """Images (B, 3, H, W) to (B, out_features); a trunk makes feature maps, which are pooled and projected."""
+
+    out_features: int
+
+    def add_pooling(
+        self, config: EncoderConfig, channels: int, sharpness: float = 1.0, with_mean: bool = False
+    ) -> None:
+        """Add what comes after the trunk, last, so that the order of the weights is that of the pass.
+
+        Args:
+            config: of the encoder.
+            channels: of the feature maps.
+            sharpness: of the spatial softmax, see :class:`SpatialSoftmax`.
+            with_mean: put the mean of the maps beside the keypoints.
+        """
+        self.with_keypoints = config.pooling == "keypoints"
+        self.with_mean = with_mean or config.pooling == "mean"
+        self.relu = config.output_activation == "relu"
+        if self.with_keypoints:
+            self.keypoints = SpatialSoftmax(channels, config.keypoints, sharpness)
+        pooled = 2 * config.keypoints * self.with_keypoints + channels * self.with_mean
+        self.project = nn.Linear(pooled, config.features) if config.features else nn.Identity()
+        self.out_features = config.features or pooled
+
+    def features(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, out_features)."""
+        parts = [self.keypoints(maps)] if self.with_keypoints else []
+        parts += [maps.mean(dim=(2, 3))] if self.with_mean else []
+        features = self.project(torch.cat(parts, dim=-1))
+        return functional.relu(features) if self.relu else features
+
+
+class CompactEncoder(ImageNetwork):
     """Small encoder for small images: space-to-depth, one convolution, residual blocks, keypoints and mean pool.
 
-    ``forward``: (B, 3, H, W) to (B, features). There is no norm: on a processor it costs more than it brings.
+    ``forward``: (B, 3, H, W) to (B, out_features). There is no norm: on a processor it costs more than it brings.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -44,66 +80,52 @@ class CompactEncoder(nn.Module):
         self.block_px = config.space_to_depth
         self.stem = nn.Conv2d(3 * self.block_px**2, config.width, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(config.width) for _ in range(config.blocks)))
-        self.keypoints = SpatialSoftmax(config.width, config.keypoints, KEYPOINT_SHARPNESS)
-        self.project = nn.Linear(config.keypoints * 2 + config.width, config.features)
+        self.add_pooling(config, config.width, KEYPOINT_SHARPNESS, with_mean=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, features)."""
+        """(B, 3, H, W) to (B, out_features)."""
         x = functional.pixel_unshuffle(images, self.block_px).contiguous(memory_format=torch.channels_last)
-        x = functional.relu(self.blocks(self.stem(x)))
-        return self.project(torch.cat((self.keypoints(x), x.mean(dim=(2, 3))), dim=-1))
+        return self.features(functional.relu(self.blocks(self.stem(x))))
 
 
-class ResNetEncoder(nn.Module):
-    """ResNet-18 with GroupNorm, spatial softmax and a linear layer: (B, 3, H, W) to (B, features)."""
+class ResNetEncoder(ImageNetwork):
+    """ResNet with spatial softmax or mean pool and a linear layer: (B, 3, H, W) to (B, out_features)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.trunk = ResNet18()
-        self.keypoints = SpatialSoftmax(ResNet18.channels, config.keypoints)
-        self.project = nn.Linear(config.keypoints * 2, config.features)
+        self.trunk = ResNet(RESNET_DEPTHS[config.kind], config.norm)
+        self.add_pooling(config, ResNet.channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to (B, features)."""
-        x = self.trunk(images.contiguous(memory_format=torch.channels_last))
-        return self.project(self.keypoints(x))
+        """(B, 3, H, W) to (B, out_features)."""
+        return self.features(self.trunk(images.contiguous(memory_format=torch.channels_last)))
 
 
-def crop_images(images: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
-    """Cut one window out of every image; indices beyond the edge repeat the edge pixel.
-
-    Args:
-        images: (B, H, W, 3) uint8.
-        rows: (B,) int64, first row of each window, may be negative.
-        columns: (B,) int64, first column of each window, may be negative.
-        height: rows of the window.
-        width: columns of the window.
-
-    Returns:
-        (B, height, width, 3) uint8.
-    """
-    row_index = (rows[:, None] + torch.arange(height)).clamp_(0, images.shape[1] - 1)
-    column_index = (columns[:, None] + torch.arange(width)).clamp_(0, images.shape[2] - 1)
-    frame_index = torch.arange(images.shape[0])[:, None, None]
-    return images[frame_index, row_index[:, :, None], column_index[:, None, :]]
+def build_image_network(config: EncoderConfig) -> ImageNetwork:
+    """The network of ``config.kind`` for one camera."""
+    return CompactEncoder(config) if config.kind == "compact" else ResNetEncoder(config)
 
 
 class ObservationEncoder(nn.Module):
     """All cameras and the proprioception of one frame to one feature vector.
 
-    ``features`` per frame: cameras in the order of the configuration, then normalised proprioception.
+    ``frame_features`` per frame: cameras in the order of the configuration, then normalised proprioception. Without
+    cameras there are no weights and the features are the normalised proprioception, float32.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config.encoder
         self.cameras = config.observation.cameras
-        names = ("shared",) if config.encoder.shared else self.cameras
-        build = CompactEncoder if config.encoder.kind == "compact" else ResNetEncoder
-        self.networks = nn.ModuleDict({name: build(config.encoder) for name in names})
-        height, width = config.observation.image_height, config.observation.image_width
-        self.crop = (round(height * config.encoder.crop_ratio), round(width * config.encoder.crop_ratio))
-        self.frame_features = len(self.cameras) * config.encoder.features + config.observation.proprioception_dim
+        names = (("shared",) if config.encoder.shared else self.cameras) if self.cameras else ()
+        self.networks = nn.ModuleDict({name: build_image_network(config.encoder) for name in names})
+        if self.cameras:
+            self.framing = Framing(config.encoder, config.observation.image_height, config.observation.image_width)
+        image_features = sum(self._network(camera).out_features for camera in self.cameras)
+        self.frame_features = image_features + config.observation.proprioception_dim
+
+    def _network(self, camera: str) -> ImageNetwork:
+        return cast(ImageNetwork, self.networks["shared" if self.config.shared else camera])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -129,23 +151,8 @@ class ObservationEncoder(nn.Module):
             (B, frame_features) in ``dtype``.
         """
         parts = []
-        for camera in self.cameras:
-            network = self.networks["shared" if self.config.shared else camera]
-            pixels = self._augment(images[camera], generator).permute(0, 3, 1, 2)
-            parts.append(network(normaliser.images(pixels, self.dtype)))
+        for number, camera in enumerate(self.cameras):
+            pixels = self.framing(images[camera], generator)
+            parts.append(self._network(camera)(normaliser.images(pixels, self.dtype, number)))
         parts.append(normaliser.proprioception.normalise(proprioception).to(self.dtype))
         return torch.cat(parts, dim=-1)
-
-    def _augment(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        height, width = self.crop
-        spare_rows, spare_columns = images.shape[1] - height, images.shape[2] - width
-        shift = self.config.random_shift
-        if generator is None:
-            top, left = round(spare_rows / 2), round(spare_columns / 2)
-            return images[:, top : top + height, left : left + width]
-        if spare_rows == 0 and spare_columns == 0 and shift == 0:
-            return images
-        count = (images.shape[0],)
-        rows = torch.randint(-shift, spare_rows + shift + 1, count, generator=generator)
-        columns = torch.randint(-shift, spare_columns + shift + 1, count, generator=generator)
-        return crop_images(images, rows, columns, height, width)

@@ -7,14 +7,20 @@ get scale 1, so that they map to zero and no rounding noise is blown up.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from dp_policy.config import NormaliserConfig
 
 #: A column whose range (limits) or spread (gaussian) is below this counts as constant; metres or plain numbers.
 CONSTANT_TOLERANCE = 1e-5
+#: Mean and spread of the channels of ImageNet, in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class VectorNormaliser(nn.Module):
@@ -71,23 +77,75 @@ class VectorNormaliser(nn.Module):
 
 
 class Normaliser(nn.Module):
-    """Normalisation of proprioception, action and images for one policy."""
+    """Normalisation of proprioception, action and images for one policy.
 
-    def __init__(self, config: NormaliserConfig, proprioception_dim: int, action_dim: int) -> None:
+    With ``images: channels`` the buffers ``image_mean`` and ``image_std`` are (cameras, 3) float32 in [0, 1], rows in
+    the order of ``observation.cameras``; other modes have no such buffers.
+    """
+
+    image_mean: Tensor
+    image_std: Tensor
+
+    def __init__(self, config: NormaliserConfig, proprioception_dim: int, action_dim: int, cameras: int = 0) -> None:
         super().__init__()
         self.config = config
         self.proprioception = VectorNormaliser(proprioception_dim)
         self.action = VectorNormaliser(action_dim)
+        if config.images == "channels":
+            self.register_buffer("image_mean", torch.zeros(cameras, 3))
+            self.register_buffer("image_std", torch.ones(cameras, 3))
 
-    def fit(self, statistics: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-        """Set both maps from a store's statistics ``{proprioception: {...}, action: {...}}``."""
+    def fit(self, statistics: Mapping[str, Mapping[str, Any]]) -> None:
+        """Set the maps from a store's statistics ``{proprioception: {...}, action: {...}}``.
+
+        With ``images: channels`` also ``images: {mean, std}``, each (cameras, 3) in [0, 1].
+
+        Raises:
+            ValueError: a statistic is missing, has another shape or is not finite.
+        """
         unscaled = self.config.unscaled_columns
         if self.proprioception.offset.numel():
             self.proprioception.fit(statistics["proprioception"], self.config.proprioception, unscaled)
         self.action.fit(statistics["action"], self.config.action, unscaled)
+        if self.config.images == "channels":
+            if "images" not in statistics:
+                raise ValueError("normaliser.images = channels needs the statistics 'images' of the cameras")
+            self.fit_images(statistics["images"]["mean"], statistics["images"]["std"])
 
-    def images(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """(...) uint8 to the same shape in ``dtype``, in [-1, 1] (``signed``) or [0, 1] (``unit``)."""
+    def fit_images(self, mean: ArrayLike, std: ArrayLike) -> None:
+        """Set mean and spread (cameras, 3) of the channels, in [0, 1]; a channel that never changes is not blown up."""
+        for name, values in (("image_mean", mean), ("image_std", std)):
+            tensor = torch.as_tensor(np.asarray(values, np.float32))
+            buffer: Tensor = getattr(self, name)
+            if tensor.shape != buffer.shape or not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{name} must be {tuple(buffer.shape)} finite numbers, got {tensor.tolist()}")
+            buffer.copy_(tensor)
+        self.image_std[self.image_std < CONSTANT_TOLERANCE] = 1.0
+
+    def images(self, images: Tensor, dtype: torch.dtype = torch.float32, camera: int = 0) -> Tensor:
+        """Pixels to numbers for the network, in one step from 0..255.
+
+        Args:
+            images: (B, 3, H, W) uint8, or floats in [0, 255].
+            dtype: of the result.
+            camera: number of the camera in ``observation.cameras``.
+
+        Returns:
+            the same shape in ``dtype``: [-1, 1] (``signed``), [0, 1] (``unit``), or zero mean and unit spread per
+            channel (``imagenet``, ``channels``).
+        """
+        values = images if images.is_floating_point() else images.to(dtype)
         if self.config.images == "signed":
-            return images.to(dtype).mul_(1 / 127.5).sub_(1.0)
-        return images.to(dtype).mul_(1 / 255.0)
+            return values.mul(1 / 127.5).sub_(1.0).to(dtype)
+        if self.config.images == "unit":
+            return values.mul(1 / 255.0).to(dtype)
+        if self.config.images == "imagenet":
+            return standardise(values, torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)).to(dtype)
+        return standardise(values, self.image_mean[camera], self.image_std[camera]).to(dtype)
+
+
+def standardise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, 3, H, W) floats in [0, 255] to zero mean and unit spread; ``mean`` and ``std`` (3,) are those of [0, 1]."""
+    scale = (1 / (255.0 * std.double())).to(pixels)
+    offset = (mean.double() / std.double()).to(pixels)
+    return pixels.mul(scale[:, None, None]).sub_(offset[:, None, None])

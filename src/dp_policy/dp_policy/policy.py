@@ -129,7 +129,10 @@ class VisuomotorPolicy(Policy):
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
         self.config = config
-        self.normaliser = Normaliser(config.normaliser, config.observation.proprioception_dim, config.action.dim)
+        seen = config.observation
+        self.normaliser = Normaliser(
+            config.normaliser, seen.proprioception_dim, config.action.dim, cameras=len(seen.cameras)
+        )
         self.encoder = ObservationEncoder(config)
         self.head = build_head(config, self.encoder.frame_features)
 

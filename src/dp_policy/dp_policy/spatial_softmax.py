@@ -17,12 +17,10 @@ def expected_coordinates(heat: Tensor) -> Tensor:
     """
     batch, maps, height, width = heat.shape
     weights = torch.softmax(heat.float().reshape(batch, maps, height * width), dim=-1)
-    y, x = torch.meshgrid(
-        torch.linspace(-1.0, 1.0, height, device=heat.device),
-        torch.linspace(-1.0, 1.0, width, device=heat.device),
-        indexing="ij",
-    )
-    return weights @ torch.stack((x.flatten(), y.flatten()), dim=-1)
+    # in double, as the published code has them: float32 steps differ in the last bit
+    y, x = (torch.linspace(-1.0, 1.0, n, dtype=torch.float64, device=heat.device).float() for n in (height, width))
+    grid = torch.stack((x.repeat(height), y.repeat_interleave(width)), dim=-1)
+    return weights @ grid
 
 
 class SpatialSoftmax(nn.Module):
@@ -31,7 +29,8 @@ class SpatialSoftmax(nn.Module):
     ``sharpness`` scales the first weights of the maps. After unnormalised features 1 gives almost flat maps, whose
     keypoints all sit in the middle of the image and say nothing; training then wastes its first steps.
 
-    ``forward``: (B, C, H, W) to (B, keypoints * 2), x and y of one keypoint side by side.
+    ``forward``: (B, C, H, W) to (B, keypoints * 2), x and y of one keypoint side by side: the order of robomimic,
+    real-stanford and LeRobot, at temperature 1.
     """
 
     def __init__(self, channels: int, keypoints: int, sharpness: float = 1.0) -> None:
