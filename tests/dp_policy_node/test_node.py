@@ -58,6 +58,13 @@ def test_a_checkpoint_of_another_cell_is_refused_with_the_difference(checkpoint)
     assert "action.rate_hz: 20.0 != 10.0" in log and "Traceback" not in log
 
 
+def test_a_checkpoint_without_a_cell_is_refused(checkpoint):
+    process = start(checkpoint(lambda contract: contract.clear()))
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "carries no cell contract" in log and "Traceback" not in log
+
+
 def test_no_checkpoint_is_one_clear_line(tmp_path):
     process = start(tmp_path / "nowhere")
     _, log = process.communicate(timeout=60)

@@ -54,6 +54,11 @@ def load_matching_checkpoint(folder: str, contract: Contract) -> LoadedPolicy:
         loaded = load_checkpoint(folder)
     except CheckpointError as error:
         raise ConfigurationError(f"checkpoint: {error}") from error
+    if not loaded.contract:
+        raise ConfigurationError(
+            f"checkpoint {folder} carries no cell contract (trained on data without one, or imported): "
+            "it can be evaluated offline, but it cannot drive a robot"
+        )
     difference = contract_difference(Contract.from_dict(loaded.contract, source=folder), contract)
     if difference:
         raise ConfigurationError(
