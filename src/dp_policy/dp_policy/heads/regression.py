@@ -1,0 +1,50 @@
+"""Behavioural cloning by squared error: the baseline that averages where people do different things."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dp_policy.config import PolicyConfig
+from dp_policy.denoiser import build_denoiser
+from dp_policy.heads.base import ActionHead, weighted_mean
+
+
+class RegressionHead(ActionHead):
+    """The network of the diffusion head, evaluated once on zeros at step 0 and trained on the actions themselves.
+
+    So that a comparison with diffusion is one of losses, not of networks.
+    """
+
+    def __init__(self, config: PolicyConfig, frame_features: int) -> None:
+        super().__init__(config, frame_features)
+        self.denoiser = build_denoiser(config, frame_features)
+
+    @property
+    def evaluations(self) -> int:
+        """One."""
+        return 1
+
+    def loss(
+        self, condition: Tensor, actions: Tensor, weights: Tensor, draws: int, generator: torch.Generator
+    ) -> Tensor:
+        """Weighted mean squared error of the actions, see :meth:`ActionHead.loss`."""
+        steps = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
+        zeros = torch.zeros_like(actions, dtype=self.dtype)
+        predicted = self.denoiser(zeros, steps, condition.to(self.dtype)).float()
+        return weighted_mean((predicted - actions).square().mean(dim=-1), weights)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Tensor,
+        generator: torch.Generator | None = None,
+        draws: int = 1,
+        previous: Tensor | None = None,
+    ) -> Tensor:
+        """The predicted sequence, the same for every draw, see :meth:`ActionHead.sample`."""
+        steps = torch.zeros(1, dtype=torch.int64, device=condition.device)
+        shape = (len(condition), self.action.horizon, self.action.dim)
+        prepared = self.denoiser.prepare(condition.to(self.dtype), steps)
+        zeros = torch.zeros(shape, dtype=self.dtype, device=condition.device)
+        return self.denoiser.denoise(zeros, prepared, 0).float().repeat_interleave(draws, dim=0)
