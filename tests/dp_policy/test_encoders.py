@@ -6,7 +6,6 @@ import pytest
 import torch
 from dp_policy.config import EncoderConfig, PolicyConfig
 from dp_policy.encoders import CompactEncoder
-from dp_policy.framing import crop_images
 from dp_policy.policy import ObservationError, VisuomotorPolicy
 from dp_policy.resnet import ResNet
 
@@ -24,22 +23,6 @@ def test_compact_starts_as_its_stem() -> None:
     before = encoder(images)
     encoder.blocks = torch.nn.Sequential()
     torch.testing.assert_close(encoder(images), before)
-
-
-def test_crop_repeats_edges() -> None:
-    image = torch.arange(9, dtype=torch.uint8).view(1, 3, 3, 1).expand(1, 3, 3, 3)
-    crop = crop_images(image, torch.tensor([-1]), torch.tensor([1]), 3, 3)
-    assert crop[0, :, :, 0].tolist() == [[1, 2, 2], [1, 2, 2], [4, 5, 5]]
-
-
-def test_crop_is_random_in_training_and_centred_in_deployment(small_config: Callable[..., PolicyConfig]) -> None:
-    config = small_config(encoder={"crop_ratio": 0.5, "space_to_depth": 2})
-    framing = VisuomotorPolicy(config).encoder.framing
-    images = torch.arange(32, dtype=torch.uint8).view(1, 32, 1, 1).expand(64, 32, 32, 3)
-    assert framing(images, None)[0, 0, :, 0].tolist() == list(range(8, 24))
-    tops = framing(images, torch.Generator().manual_seed(0))[:, 0, 0, 0].tolist()
-    assert min(tops) == 0
-    assert max(tops) == 16
 
 
 def test_frames_are_encoded_alone(small_config: Callable[..., PolicyConfig]) -> None:

