@@ -3,22 +3,32 @@ from __future__ import annotations
 import pytest
 import torch
 from dp_policy.config import DenoiserConfig
-from dp_policy.convolution1d import set_conv_backend
-from dp_policy.unet1d import ConditionalUnet1d, step_embedding
+from dp_policy.convolution1d import Conv1d, set_conv_backend
+from dp_policy.denoiser import step_embedding
+from dp_policy.unet1d import ConditionalUnet1d
 from torch import nn
 
 TINY = DenoiserConfig(sizes=(16, 32), step_features=16)
 
 
 def test_parameter_counts_are_the_published_ones() -> None:
-    """Low-dim Push-T (2 actions, 2 x 20 observations): 65.8 M."""
+    """Push-T from numbers (2 x 20 observations): 65.8 M; real Push-T (2 x two cameras of 64 and 2 numbers): 66.7 M."""
     with torch.device("meta"):
         push_t = ConditionalUnet1d(2, 40, DenoiserConfig())
+        two_cameras = ConditionalUnet1d(2, 2 * (2 * 64 + 2), DenoiserConfig(step_features=128))
     assert sum(p.numel() for p in push_t.parameters()) == 65_783_298
+    assert sum(p.numel() for p in two_cameras.parameters()) == 66_708_354
+
+
+@pytest.mark.parametrize(("sizes", "parameters"), [((512, 1024, 2048), 255_612_042), ((64, 128), 1_653_322)])
+def test_other_sizes(sizes: tuple[int, ...], parameters: int) -> None:
+    with torch.device("meta"):
+        network = ConditionalUnet1d(10, 274, DenoiserConfig(sizes=sizes, step_features=128))
+    assert sum(p.numel() for p in network.parameters()) == parameters
 
 
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("backend", ["gemm", "auto"])
+@pytest.mark.parametrize("backend", ["gemm", "winograd", "auto"])
 @torch.no_grad()
 def test_conv_backends_agree(batch: int, backend: str) -> None:
     torch.manual_seed(0)
@@ -28,6 +38,31 @@ def test_conv_backends_agree(batch: int, backend: str) -> None:
     native = network(*inputs)
     set_conv_backend(network, backend)
     torch.testing.assert_close(network(*inputs), native)
+
+
+@pytest.mark.parametrize("length", [16, 12, 4])
+def test_winograd_convolution_has_the_value_and_gradients_of_torch(length: int) -> None:
+    torch.manual_seed(0)
+    layer = Conv1d(16, 24, 5, padding=2).double()
+    sequences = torch.randn(3, 16, length, dtype=torch.float64, requires_grad=True)
+    results = []
+    for backend in ("native", "winograd"):
+        layer.backend = backend
+        output = layer(sequences)
+        gradients = torch.autograd.grad(output.cos().sum(), [sequences, *layer.parameters()])
+        results.append([output, *gradients])
+    for native, winograd in zip(*results, strict=True):
+        torch.testing.assert_close(winograd, native)
+    assert "Winograd" in type(output.grad_fn).__name__
+
+
+def test_winograd_rounds_less_than_a_hundred_thousandth() -> None:
+    torch.manual_seed(0)
+    layer, sequences = Conv1d(128, 128, 5, padding=2), torch.randn(64, 128, 16)
+    exact = nn.functional.conv1d(sequences.double(), layer.weight.double(), layer.bias.double(), padding=2)
+    output = layer(sequences)
+    assert "Winograd" in type(output.grad_fn).__name__
+    assert float((output - exact).detach().square().mean().sqrt() / exact.detach().std()) < 1e-5
 
 
 def test_film_in_two_halves_is_the_published_projection() -> None:

@@ -6,25 +6,46 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dp_policy.winograd1d import TAPS, Winograd1d, tile_length
+
 #: ``auto`` unfolds up to this batch: torch has no fast 1-D kernel for so little work.
 LARGEST_UNFOLDED_BATCH = 4
+#: ``auto`` uses Winograd's scheme from this batch on: below, transforming the weights costs what it saves.
+SMALLEST_WINOGRAD_BATCH = 32
 
 
 class Conv1d(nn.Conv1d):
-    """torch's Conv1d, or the same as a matrix product of the weights with the unfolded taps.
+    """torch's Conv1d, or the same computed otherwise; all backends share weights and state dict.
 
-    ``backend``: ``native`` (torch), ``gemm`` (unfolded) or ``auto`` (unfolded for single observations, as when a
-    policy runs; torch for batches, as in training). All share weights and state dict.
+    ``backend``: ``native`` (torch), ``gemm`` (matrix product with the unfolded taps), ``winograd`` (fewest products,
+    see :mod:`dp_policy.winograd1d`; native where the sizes do not allow it) or ``auto``: on a processor gemm for
+    single observations, as when a policy runs, and winograd for float32 batches, as in training; else native.
     """
 
     backend: str = "auto"
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, T) to (B, C_out, T')."""
-        unfold = x.shape[0] <= LARGEST_UNFOLDED_BATCH and not torch.is_grad_enabled()
-        if self.backend == "native" or (self.backend == "auto" and not unfold):
-            return super().forward(x)
-        return self._unfolded(x)
+        backend = self._fastest(x) if self.backend == "auto" else self.backend
+        if backend == "gemm":
+            return self._unfolded(x)
+        if backend == "winograd" and self._winograd_fits(x):
+            return Winograd1d.apply(x, self.weight, self.bias)
+        return super().forward(x)
+
+    def _fastest(self, x: Tensor) -> str:
+        if x.device.type != "cpu":
+            return "native"
+        if x.shape[0] <= LARGEST_UNFOLDED_BATCH and not torch.is_grad_enabled():
+            return "gemm"
+        return "winograd" if x.shape[0] >= SMALLEST_WINOGRAD_BATCH and x.dtype == torch.float32 else "native"
+
+    def _winograd_fits(self, x: Tensor) -> bool:
+        plain = self.kernel_size == (TAPS,) and self.stride == (1,) and self.padding == (TAPS // 2,)
+        tiled = tile_length(x.shape[2]) > 0 and min(self.weight.shape[:2]) >= 16
+        # Under autocast input and weights differ; half precision would not survive the transforms.
+        exact = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
+        return plain and tiled and exact and self.bias is not None
 
     def _unfolded(self, x: Tensor) -> Tensor:
         taps, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])

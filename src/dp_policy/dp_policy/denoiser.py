@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -9,6 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
+
+
+def step_embedding(steps: Tensor, width: int) -> Tensor:
+    """Sinusoidal embedding of steps: (B,) int64 or float32 to (B, width) float32, sines then cosines."""
+    half = width // 2
+    rates = torch.exp(torch.arange(half, device=steps.device) * (-math.log(10000.0) / (half - 1)))
+    phase = steps[:, None].float() * rates[None, :]
+    return torch.cat((phase.sin(), phase.cos()), dim=-1)
 
 
 class Denoiser(nn.Module, ABC):
@@ -42,7 +51,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def denoise(self, sample: Tensor, prepared: Any, index: int) -> Tensor:
-        """``forward`` for (B * K, T, A) at the ``index``-th of the prepared steps."""
+        """``forward`` for (B * K, T, A) at the ``index``-th of the steps prepared for B observations."""
 
 
 def build_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
@@ -50,8 +59,9 @@ def build_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
     if config.denoiser.kind == "transformer":
         from dp_policy.transformer1d import DiffusionTransformer
 
-        history, horizon = config.observation.history, config.action.horizon
-        return DiffusionTransformer(config.action.dim, horizon, frame_features, history, config.denoiser.transformer)
+        action, history = config.action, config.observation.history
+        sizes = (action.dim, action.horizon, frame_features, history)
+        return DiffusionTransformer(*sizes, config.denoiser.transformer, past=action.past)
     from dp_policy.unet1d import ConditionalUnet1d
 
     return ConditionalUnet1d(config.action.dim, frame_features * config.observation.history, config.denoiser)

@@ -52,7 +52,8 @@ class DenoiserConfig:
         groups: GroupNorm groups.
         step_features: width of the diffusion-step embedding.
         activation: ``mish`` (the paper) or ``silu`` (six times cheaper on a processor).
-        conv_backend: ``auto``, ``native`` (torch) or ``gemm`` (unfold and matrix product); same weights.
+        conv_backend: ``auto``, ``native`` (torch), ``gemm`` (unfold and matrix product) or ``winograd`` (fewest
+            products); same weights.
     """
 
     kind: str = "unet1d"
@@ -67,7 +68,7 @@ class DenoiserConfig:
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ("unet1d", "transformer"))
         check_choice("activation", self.activation, ("mish", "silu"))
-        check_choice("conv_backend", self.conv_backend, ("auto", "native", "gemm"))
+        check_choice("conv_backend", self.conv_backend, ("auto", "native", "gemm", "winograd"))
         if not self.sizes or any(size % self.groups for size in self.sizes):
             raise PolicyConfigError(
                 f"sizes = {list(self.sizes)} is not valid; each must be a multiple of {self.groups}"

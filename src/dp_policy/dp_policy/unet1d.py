@@ -8,7 +8,6 @@ weights are the published ones, only the order of the additions differs.
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any, cast
 
 import torch
@@ -17,17 +16,9 @@ from torch.nn import functional
 
 from dp_policy.config import DenoiserConfig
 from dp_policy.convolution1d import Conv1d, set_conv_backend
-from dp_policy.denoiser import Denoiser
+from dp_policy.denoiser import Denoiser, step_embedding
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"mish": nn.Mish, "silu": nn.SiLU}
-
-
-def step_embedding(steps: Tensor, width: int) -> Tensor:
-    """Sinusoidal embedding of diffusion steps: (B,) int to (B, width) float32, sines then cosines."""
-    half = width // 2
-    rates = torch.exp(torch.arange(half, device=steps.device) * (-math.log(10000.0) / (half - 1)))
-    phase = steps[:, None].float() * rates[None, :]
-    return torch.cat((phase.sin(), phase.cos()), dim=-1)
 
 
 class ConvBlock(nn.Module):
@@ -109,7 +100,7 @@ class ConditionalUnet1d(Denoiser):
         return [block for level in levels for block in list(level)[:2]]  # type: ignore[misc]
 
     def step_films(self, steps: Tensor) -> Tensor:
-        """The step's half of every FiLM projection: (S,) int64 to (S, sum of 2 C)."""
+        """The step's half of every FiLM projection: (S,) steps to (S, sum of 2 C)."""
         embedded = step_embedding(steps, self.config.step_features).to(self.dtype)
         width = self.config.step_features
         return self._project(self.diffusion_step_encoder(embedded), slice(0, width), with_bias=True)
@@ -148,7 +139,9 @@ class ConditionalUnet1d(Denoiser):
     def denoise(self, sample: Tensor, prepared: tuple[Tensor, Tensor], index: int) -> Tensor:
         """``forward`` at the ``index``-th of the prepared steps."""
         films, table = prepared
-        return self.run(sample, films + table[index])
+        films = films + table[index]
+        draws = len(sample) // len(films)
+        return self.run(sample, films.repeat_interleave(draws, dim=0) if draws > 1 else films)
 
     def run(self, sample: Tensor, films: Tensor) -> Tensor:
         """``forward`` with the FiLM numbers (B, sum of 2 C) given."""
