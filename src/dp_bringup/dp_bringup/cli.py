@@ -20,7 +20,7 @@ COMMANDS = {
     "record": "record demonstrations with the scripted operator",
     "dataset": "build a training store from bags, or describe one",
     "train": "train a policy from a store",
-    "eval": "score a checkpoint in the simulated cell",
+    "eval": "score a checkpoint in the simulated cell or on Push-T",
     "bag": "describe a recorded episode",
 }
 EPILOG = "examples:\n  dp doctor\n  dp demo --task place\n  dp train --help"

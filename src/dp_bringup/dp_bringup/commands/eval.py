@@ -1,21 +1,26 @@
-"""`dp eval sim`: score a checkpoint in the simulated cell, through the real nodes."""
+"""`dp eval sim`: score a checkpoint in the simulated cell, through the real nodes; `dp eval pusht`: on Push-T."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 from pathlib import Path
+from typing import Any
 
+from dp_bringup.errors import CommandError
 from dp_bringup.results import add_json_argument, write_results
 
 EXAMPLES = """examples:
   dp eval sim runs/latest/checkpoint --task place --episodes 20
-  dp eval sim runs/latest/checkpoint --task place --episodes 5 --seed 7 --json result.json"""
+  dp eval sim runs/latest/checkpoint --task place --episodes 5 --seed 7 --json result.json
+  dp eval pusht --checkpoint runs/pusht --episodes 100 --seed 0 --workers 2
+  dp eval pusht --checkpoint runs/pusht --episodes 4 --videos 4 --out runs/pusht_videos
+  dp eval pusht --checkpoint runs/pusht --episodes 100 --sampler ddim --spacing trailing --inference-steps 4"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="sim")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="sim|pusht")
     sim = actions.add_parser("sim", help="on the simulated cell")
     sim.add_argument("checkpoint", type=Path, help="folder with model.safetensors and checkpoint.json")
     sim.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")
@@ -25,18 +30,49 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sim.add_argument("--rate", type=float, default=1.0, help="simulated seconds per second (default: 1, real time)")
     sim.add_argument("--out", type=Path, help="folder for recordings and logs (default: a new one under runs/)")
     add_json_argument(sim)
+    _configure_pusht(actions.add_parser("pusht", help="on Push-T (gym-pusht)"))
+
+
+def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
+    pusht.add_argument("folder", nargs="?", type=Path, help="the checkpoint, as with --checkpoint")
+    pusht.add_argument("--checkpoint", type=Path, help="checkpoint folder, or a training run: its newest checkpoint")
+    pusht.add_argument("--episodes", type=int, default=100, help="how many unseen starts (default: 100)")
+    pusht.add_argument("--seed", type=int, default=0, help="offset into the seeds kept for evaluation (default: 0)")
+    pusht.add_argument("--workers", type=int, default=2, help="processes; they change no figure (default: 2)")
+    pusht.add_argument("--max-steps", type=int, default=300, help="steps of 0.1 s per episode (default: 300)")
+    pusht.add_argument("--videos", type=int, default=0, metavar="K", help="film the first K episodes (default: 0)")
+    pusht.add_argument("--out", type=Path, help="folder for videos (default: a new one under runs/)")
+    pusht.add_argument("--device", default="cpu", help="torch device of the policy (default: cpu)")
+    add_sampling_arguments(pusht)
+    add_json_argument(pusht)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what changes how a trained policy draws its chunks."""
+    parser.add_argument("--sampler", help="of a diffusion policy, for example ddpm or ddim (default: as trained)")
+    parser.add_argument("--inference-steps", type=int, metavar="N", help="network evaluations per chunk")
+    parser.add_argument("--spacing", help="of the noise levels: trailing, leading or linspace")
+
+
+def sampling_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for of :func:`add_sampling_arguments`."""
+    asked = {"sampler": args.sampler, "inference_steps": args.inference_steps, "spacing": args.spacing}
+    return {key: value for key, value in asked.items() if value is not None}
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and print one line for each episode and the summary."""
+    return _run_pusht(args) if args.action == "pusht" else _run_sim(args)
+
+
+def _run_sim(args: argparse.Namespace) -> int:
     from dp_bringup.episodes import FIRST_EVALUATION_SEED, EpisodeResult
     from dp_bringup.ledger import read_ledger
     from dp_bringup.progress import bar
     from dp_bringup.stages import evaluate_policy
     from dp_bringup.summary import describe_episodes, episode_figures
 
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = args.out or Path("runs") / f"eval-{stamp}"
+    out = args.out or _new_folder()
     results: list[EpisodeResult] = []
     with bar(args.episodes, "evaluate", "episode") as shown:
 
@@ -53,3 +89,62 @@ def run(args: argparse.Namespace) -> int:
     ledger = read_ledger(Path(result.path) for result in results).summary()
     write_results(args.json, "eval sim", [r.row() for r in results], {**episode_figures(results), "ledger": ledger})
     return 0
+
+
+def _run_pusht(args: argparse.Namespace) -> int:
+    from dp_benchmark.evaluation import evaluate_pusht
+    from dp_benchmark.lockstep import EpisodeResult
+    from dp_benchmark.policies import find_checkpoint
+
+    from dp_bringup.progress import bar
+
+    if (args.folder is None) == (args.checkpoint is None):
+        raise CommandError("name one checkpoint: dp eval pusht --checkpoint FOLDER")
+    checkpoint = find_checkpoint(args.checkpoint or args.folder)
+    print(f"checkpoint: {checkpoint}", flush=True)
+    videos = (args.out or _new_folder()) / "videos" if args.videos else None
+    solved: list[bool] = []
+    with bar(args.episodes, "evaluate", "episode") as shown:
+
+        def on_episode(result: EpisodeResult) -> None:
+            solved.append(result.success)
+            shown.set_postfix(success=f"{sum(solved)}/{len(solved)}", refresh=False)
+            shown.update()
+
+        score = evaluate_pusht(
+            checkpoint,
+            args.episodes,
+            args.seed,
+            args.workers,
+            max_steps=args.max_steps,
+            sampling=sampling_changes(args),
+            videos=args.videos,
+            video_folder=videos,
+            on_episode=on_episode,
+            device=args.device,
+        )
+    summary = score.summary()
+    print(describe_pusht(summary))
+    if videos:
+        print(f"videos: {videos}")
+    write_results(args.json, "eval pusht", [episode.row() for episode in score.episodes], summary)
+    return 0
+
+
+def describe_pusht(figures: dict[str, Any]) -> str:
+    """The summary of a Push-T evaluation in three lines."""
+    low, high = figures["success_interval"]
+    coverage_low, coverage_high = figures["mean_max_coverage_interval"]
+    score_low, score_high = figures["score_interval"]
+    return (
+        f"success (coverage >= 0.95) {figures['successes']}/{figures['episodes']} = {figures['success']:.0%} "
+        f"(95 % interval {low:.0%} to {high:.0%})\n"
+        f"mean of maximum coverage {figures['mean_max_coverage']:.3f} ({coverage_low:.3f} to {coverage_high:.3f}); "
+        f"score of the paper {figures['score']:.3f} ({score_low:.3f} to {score_high:.3f})\n"
+        f"{figures['evaluations_per_chunk']} network evaluations and {figures['chunk_ms_p50']:.1f} ms per chunk "
+        f"(one thread); {figures['mean_steps']:.0f} steps per episode; {figures['wall_s']:.0f} s for all"
+    )
+
+
+def _new_folder() -> Path:
+    return Path("runs") / f"eval-{datetime.datetime.now().strftime('%Y%m%d-%H%M%S')}"

@@ -1,0 +1,207 @@
+"""Scores a policy on Push-T over many unseen starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dp_core.statistics import bootstrap_mean_interval, wilson_interval
+from dp_policy.checkpoint import LoadedPolicy
+from dp_policy.engine import Engine
+
+from dp_benchmark.errors import BenchmarkError
+from dp_benchmark.lockstep import EpisodeResult, play_group
+from dp_benchmark.policies import check_suits_pusht, evaluations_per_chunk, load_policy, parameter_count
+from dp_benchmark.processes import Tell, run_jobs
+from dp_benchmark.pusht_environment import SUCCESS_COVERAGE, load_simulator
+
+#: Seed of the first evaluation start, as in the paper's code. No start of the demonstrations was drawn this way.
+FIRST_SEED = 100_000
+MAX_STEPS = 300
+#: Episodes that share batches. Part of what makes a result repeatable: it does not follow the number of workers.
+GROUP_SIZE = 25
+#: A measurement of the time per chunk ends after this many chunks or seconds, whichever is first.
+TIMED_CHUNKS, TIMED_S = 50, 10.0
+
+
+@dataclass(frozen=True)
+class PushTScore:
+    """What a policy achieved.
+
+    Attributes:
+        checkpoint: folder.
+        policy_id: hash of the checkpoint.
+        method: of the policy.
+        sampling: what was changed for drawing chunks.
+        episodes: results in the order of their seeds.
+        evaluations: network evaluations per chunk (NFE).
+        parameters: number of weights.
+        chunk_ms: median time to plan one chunk, one thread, batch 1, milliseconds.
+        wall_s: time that the episodes took.
+    """
+
+    checkpoint: Path
+    policy_id: str
+    method: str
+    sampling: Mapping[str, Any]
+    episodes: Sequence[EpisodeResult]
+    evaluations: int
+    parameters: int
+    chunk_ms: float
+    wall_s: float
+
+    def summary(self) -> dict[str, Any]:
+        """Figures over the episodes, plain data."""
+        return {
+            **score_figures(self.episodes),
+            "evaluations_per_chunk": self.evaluations,
+            "chunk_ms_p50": self.chunk_ms,
+            "parameters": self.parameters,
+            "method": self.method,
+            "sampling": dict(self.sampling),
+            "checkpoint": str(self.checkpoint),
+            "policy_id": self.policy_id,
+            "wall_s": self.wall_s,
+        }
+
+
+def score_figures(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
+    """Success with its Wilson interval, mean of the highest coverage and the paper's score with bootstrap intervals.
+
+    The paper's score of an episode is its highest reward, min(coverage / 0.95, 1) (arXiv 2303.04137, its Table 1).
+    """
+    successes = sum(episode.success for episode in episodes)
+    coverage = np.array([episode.max_coverage for episode in episodes])
+    score = np.clip(coverage / SUCCESS_COVERAGE, 0.0, 1.0)
+    return {
+        "episodes": len(episodes),
+        "successes": successes,
+        "success": successes / len(episodes),
+        "success_interval": list(wilson_interval(successes, len(episodes))),
+        "mean_max_coverage": float(coverage.mean()),
+        "mean_max_coverage_interval": list(bootstrap_mean_interval(coverage)),
+        "score": float(score.mean()),
+        "score_interval": list(bootstrap_mean_interval(score)),
+        "mean_steps": float(np.mean([episode.steps for episode in episodes])),
+    }
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One job of a worker process."""
+
+    checkpoint: Path
+    sampling: Mapping[str, Any]
+    seeds: Sequence[int]
+    max_steps: int
+    device: str
+    videos: Sequence[Path | None] = field(default_factory=tuple)
+
+
+def _play(group: _Group, tell: Tell, loaded: LoadedPolicy | None = None) -> list[EpisodeResult]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # like the group, part of what makes sums repeatable; groups run side by side anyway
+    try:
+        loaded = loaded or load_policy(group.checkpoint, group.sampling)
+        loaded.policy.to(group.device)
+        return play_group(loaded, group.seeds, group.max_steps, group.videos, tell, group.device)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def evaluate_pusht(
+    checkpoint: Path,
+    episodes: int = 100,
+    seed: int = 0,
+    workers: int = 1,
+    *,
+    max_steps: int = MAX_STEPS,
+    sampling: Mapping[str, Any] | None = None,
+    videos: int = 0,
+    video_folder: Path | None = None,
+    on_episode: Callable[[EpisodeResult], None] | None = None,
+    device: str = "cpu",
+) -> PushTScore:
+    """Play episodes from starts that nobody trained on, and score them.
+
+    The result depends on the checkpoint, ``sampling``, ``episodes``, ``seed`` and ``max_steps``, not on ``workers``.
+
+    Args:
+        checkpoint: folder of the checkpoint.
+        episodes: number of starts, at least 1.
+        seed: offset into the starts: the first one is ``100000 + seed``.
+        workers: processes that play groups of episodes; 1 plays in this process.
+        max_steps: environment steps (0.1 s) per episode.
+        sampling: changed values in the section of the method, see :func:`dp_benchmark.policies.load_policy`.
+        videos: how many of the first episodes to film.
+        video_folder: where to put the films.
+        on_episode: called with each result as its episode ends, in no particular order.
+        device: torch device of the policy.
+
+    Raises:
+        BenchmarkError: a number is out of range, a package is missing, or the policy does not fit Push-T.
+        CheckpointError: the checkpoint is missing or damaged.
+        PolicyConfigError: ``sampling`` does not fit the method.
+    """
+    _check(episodes, seed, workers, max_steps, videos, video_folder)
+    load_simulator()
+    loaded = load_policy(checkpoint, sampling)
+    check_suits_pusht(loaded.config, str(checkpoint))
+    chunk_ms = measure_chunk_ms(loaded)
+    seeds = range(FIRST_SEED + seed, FIRST_SEED + seed + episodes)
+    films = [video_folder / f"seed_{s}.mp4" if video_folder and i < videos else None for i, s in enumerate(seeds)]
+    groups = [
+        _Group(checkpoint, sampling or {}, part, max_steps, device, films[i * GROUP_SIZE : (i + 1) * GROUP_SIZE])
+        for i, part in enumerate(seeds[start : start + GROUP_SIZE] for start in range(0, episodes, GROUP_SIZE))
+    ]
+    tell = on_episode or (lambda result: None)
+    begin = time.perf_counter()
+    if workers == 1 or len(groups) == 1:
+        played = [_play(group, tell, loaded) for group in groups]
+    else:
+        played = run_jobs(_play, groups, workers, lambda _, result: tell(result))
+    return PushTScore(
+        checkpoint=checkpoint,
+        policy_id=loaded.policy_id,
+        method=loaded.config.method,
+        sampling=sampling or {},
+        episodes=[result for group in played for result in group],
+        evaluations=evaluations_per_chunk(loaded),
+        parameters=parameter_count(loaded),
+        chunk_ms=chunk_ms,
+        wall_s=time.perf_counter() - begin,
+    )
+
+
+def _check(episodes: int, seed: int, workers: int, max_steps: int, videos: int, video_folder: Path | None) -> None:
+    for name, value, low in (("episodes", episodes, 1), ("workers", workers, 1), ("max_steps", max_steps, 1)):
+        if value < low:
+            raise BenchmarkError(f"{name} = {value} is not valid; at least {low}")
+    for name, value in (("seed", seed), ("videos", videos)):
+        if value < 0:
+            raise BenchmarkError(f"{name} = {value} is not valid; at least 0")
+    if videos and video_folder is None:
+        raise BenchmarkError("videos are asked for, but no folder for them is given")
+
+
+def measure_chunk_ms(loaded: LoadedPolicy) -> float:
+    """Median wall time of one inference on one thread, batch 1, milliseconds."""
+    threads = torch.get_num_threads()
+    try:
+        engine = Engine(loaded, num_threads=1, warmup_runs=2)
+        images, vectors = engine.blank_observation()
+        action = loaded.config.action
+        left = action.chunk - action.steps  # what is left of the chunk in execution when the next one is planned
+        previous = np.zeros((left, action.dim), np.float32) if left else None
+        durations: list[float] = []
+        begin = time.perf_counter()
+        while len(durations) < TIMED_CHUNKS and (time.perf_counter() - begin < TIMED_S or not durations):
+            durations.append(engine.infer(images, vectors, previous).timings.total_ms)
+        return float(np.median(durations))
+    finally:
+        torch.set_num_threads(threads)

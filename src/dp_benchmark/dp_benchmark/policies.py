@@ -1,0 +1,85 @@
+"""Which checkpoint to run, whether it fits Push-T, and how its chunks are to be drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dp_policy.checkpoint import INFO_FILE, CheckpointError, LoadedPolicy, load_checkpoint
+from dp_policy.config import PolicyConfig
+from dp_policy.policy import build_policy
+from dp_trainer.run_folder import checkpoint_folders
+
+from dp_benchmark.errors import UnsuitablePolicyError
+from dp_benchmark.pusht_environment import ACTION_DIM, CAMERA, VECTOR_SIZES
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint folder meant by ``path``: itself, or the newest one of a training run.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if (path / INFO_FILE).is_file():
+        return path
+    found = checkpoint_folders(path) if path.is_dir() else []
+    if not found:
+        raise CheckpointError(f"no checkpoint at {path}: neither {INFO_FILE} nor checkpoints/step_* is there")
+    return found[-1]
+
+
+def load_policy(checkpoint: Path, sampling: Mapping[str, Any] | None = None) -> LoadedPolicy:
+    """Load a checkpoint, with other values in the section of its method.
+
+    Args:
+        checkpoint: folder of the checkpoint.
+        sampling: for example ``{"sampler": "ddim", "inference_steps": 4}``.
+
+    Raises:
+        CheckpointError: the checkpoint is missing or damaged.
+        PolicyConfigError: the method has no such key or the value is not valid.
+    """
+    loaded = load_checkpoint(checkpoint)
+    if not sampling:
+        return loaded
+    config = loaded.config.with_sampling(**sampling)
+    policy = build_policy(config)
+    policy.load_state_dict(loaded.policy.state_dict())
+    policy.eval().requires_grad_(False)
+    return dataclasses.replace(loaded, policy=policy, config=config)
+
+
+def check_suits_pusht(config: PolicyConfig, name: str) -> None:
+    """Raise unless Push-T has everything that the policy observes, and its actions are Push-T's.
+
+    Raises:
+        UnsuitablePolicyError: naming what the policy needs and what Push-T has.
+    """
+    wanted = config.observation
+    has = f"Push-T has camera {CAMERA}, vectors {', '.join(VECTOR_SIZES)} and {ACTION_DIM} numbers per action"
+    foreign = [camera for camera in wanted.cameras if camera != CAMERA]
+    if foreign:
+        raise UnsuitablePolicyError(f"{name} is not for Push-T: it needs camera {', '.join(foreign)}; {has}")
+    unknown = [vector for vector in wanted.state if vector not in VECTOR_SIZES]
+    if unknown:
+        raise UnsuitablePolicyError(f"{name} is not for Push-T: it needs vector {', '.join(unknown)}; {has}")
+    size = sum(VECTOR_SIZES[vector] for vector in wanted.state)
+    if wanted.proprioception_dim != size:
+        raise UnsuitablePolicyError(
+            f"{name} is not for Push-T: it needs {wanted.proprioception_dim} numbers of proprioception, its "
+            f"observation.state {list(wanted.state)} gives {size}; {has}"
+        )
+    if config.action.dim != ACTION_DIM:
+        raise UnsuitablePolicyError(f"{name} is not for Push-T: its actions have {config.action.dim} numbers; {has}")
+
+
+def evaluations_per_chunk(loaded: LoadedPolicy) -> int:
+    """Network evaluations per chunk (NFE)."""
+    return int(loaded.policy.head.evaluations)  # type: ignore[union-attr, arg-type]
+
+
+def parameter_count(loaded: LoadedPolicy) -> int:
+    """Weights of the policy, the normaliser's figures left out."""
+    return sum(weight.numel() for weight in loaded.policy.parameters())
