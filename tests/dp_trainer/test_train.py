@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from dp_policy.config import PolicyConfig, load_policy_config
 from dp_policy.engine import Engine
 from dp_trainer.run_folder import RunFolderError, checkpoint_folders
 from dp_trainer.train import TrainingDivergedError, train
+from dp_trainer.windows import WindowSampler, load_training_data
 
 
 def tiny_config(**training: object) -> PolicyConfig:
@@ -38,6 +40,7 @@ def tiny_config(**training: object) -> PolicyConfig:
                 "validation_fraction": 0.02,
                 "validation_interval": 0,
                 "checkpoint_interval": 10,
+                "constant_action_columns": [2],  # the task is flat
                 **training,
             },
         }
@@ -113,22 +116,34 @@ def test_killed_run_leaves_whole_checkpoints(blob_store: Path, tmp_path: Path) -
 
 
 def test_divergence_stops_and_keeps_the_last_good_checkpoint(blob_store: Path, tmp_path: Path) -> None:
-    from dp_trainer import train as module
-
-    original = module.TrainingRun.step
-
-    def poisoned(self: module.TrainingRun, step: int, pace: object) -> tuple[float, float]:
-        if step == 13:
-            with torch.no_grad():
-                next(self.policy.parameters()).fill_(float("nan"))
-        return original(self, step, pace)  # type: ignore[arg-type]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.TrainingRun, "step", poisoned)
-        with pytest.raises(TrainingDivergedError, match=r"step 13: loss nan.*step_0000010"):
-            train(blob_store, tiny_config(), tmp_path)
-    weights = load_checkpoint(checkpoint_folders(tmp_path)[-1]).policy.state_dict()
+    """A learning rate that blows the weights up within a few steps."""
+    config = tiny_config(learning_rate=1e12, gradient_clip=0.0, checkpoint_interval=1, warmup_steps=0)
+    with pytest.raises(TrainingDivergedError, match=r"diverged at step \d+: loss (nan|inf), .*checkpoint is") as caught:
+        train(blob_store, config, tmp_path)
+    step = int(re.search(r"at step (\d+)", str(caught.value)).group(1))  # type: ignore[union-attr]
+    newest = checkpoint_folders(tmp_path)[-1]
+    assert newest.name == f"step_{step:07d}" and str(newest) in str(caught.value)
+    weights = load_checkpoint(newest).policy.state_dict()
     assert all(bool(torch.isfinite(value).all()) for value in weights.values())
+    assert len(read_losses(tmp_path)) == step
+
+
+def test_divergence_names_the_batch_and_leaves_the_weights_alone(blob_store: Path, tmp_path: Path) -> None:
+    """Ten episodes of absurd but finite numbers: the first batch with a window of theirs ends the run."""
+    config = tiny_config(checkpoint_interval=1, validation_fraction=0.0, batch_size=4)
+    data = load_training_data(blob_store)
+    poisoned = data.actions.clone()
+    poisoned[40:240] = 1e25  # episodes 2 to 11; their squares are beyond float32
+    data = dataclasses.replace(data, actions=poisoned)
+    sampler = WindowSampler(data, config, np.arange(len(data.episode_ends)), 5)
+    windows = [sampler.indices(step, 4) for step in range(40)]
+    step = next(i for i, batch in enumerate(windows) if ((batch >= 40) & (batch < 240)).any())
+    assert step > 0
+    episodes = sorted(set((windows[step] // 20).tolist()))
+    listed = re.escape(f"windows {windows[step].tolist()} of episodes {episodes}")
+    with pytest.raises(TrainingDivergedError, match=rf"step {step}: loss (inf|nan), .*{listed}"):
+        train(data, config, tmp_path, seed=5)
+    assert checkpoint_folders(tmp_path)[-1].name == f"step_{step:07d}"
 
 
 def test_errors_for_folders(blob_store: Path, tmp_path: Path) -> None:
@@ -146,7 +161,8 @@ def test_shipped_policies_train(blob_store: Path, tmp_path: Path, name: str) -> 
     """Both files run as they are, but for the size of the paper's U-Net and the batch."""
     config = load_policy_config(Path(__file__).parents[2] / "config" / "policies" / f"{name}.yaml")
     config = dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, sizes=(16, 32, 64)))
-    result = train(blob_store, config.with_training(batch_size=2), tmp_path, steps=2)
+    config = config.with_training(batch_size=2, constant_action_columns=(2,))
+    result = train(blob_store, config, tmp_path, steps=2)
     loaded = load_checkpoint(result.checkpoint)
     assert loaded.config.observation.cameras == ("front",)
     assert Engine(loaded, warmup_runs=0).infer(*Engine(loaded).blank_observation()).actions.shape == (16, 10)

@@ -13,11 +13,17 @@ from tqdm import tqdm
 QUIET_INTERVAL_S = 15.0
 
 
-def bar(total: int, what: str, unit: str, initial: int = 0) -> Any:
-    """A tqdm bar with time left; in a log file one line every few seconds."""
-    interval = 0.2 if sys.stderr.isatty() else QUIET_INTERVAL_S
+def bar(total: int, what: str, unit: str, initial: int = 0, shown: bool = True) -> Any:
+    """A tqdm bar with time left; in a log file one line every few seconds, nothing at all unless ``shown``."""
     return tqdm(
-        total=total, desc=what, unit=unit, initial=initial, mininterval=interval, dynamic_ncols=True, file=sys.stderr
+        total=total,
+        desc=what,
+        unit=unit,
+        initial=initial,
+        mininterval=0.2 if sys.stderr.isatty() else QUIET_INTERVAL_S,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        disable=not shown,
     )
 
 

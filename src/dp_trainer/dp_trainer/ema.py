@@ -10,12 +10,19 @@ from torch import Tensor
 
 
 def ema_decay(step: int, config: EmaConfig) -> float:
-    """Decay at the ``step``-th update (first: 0): min(decay, 1 - (1 + step)^-power); 0 takes the weights over."""
+    """Decay at the ``step``-th update (first: 0): min(decay, 1 - (1 + step)^-power); 0 takes the weights over.
+
+    Source: arXiv 2303.04137 and real-stanford/diffusion_policy, inverse gamma 1, power 3/4.
+    """
     return min(config.decay, 1.0 - (1.0 + step) ** -config.power)
 
 
 class Ema:
-    """Averaged copies of some weights, float32; updated after every optimiser step."""
+    """Averaged copies of some weights, float32.
+
+    They move after every optimiser step, from the first one on: once per batch, however many micro-batches and
+    processes it was split into.
+    """
 
     def __init__(self, weights: Sequence[Tensor], config: EmaConfig) -> None:
         self.config = config

@@ -1,0 +1,98 @@
+"""The processes that train one policy together, as ``accelerate launch`` starts them; usually one.
+
+Hugging Face Accelerate reads how the processes were started (one machine or several, gloo or nccl, which GPU is
+whose) and connects them. It is imported only where there is more than one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class ProcessGroupError(RuntimeError):
+    """Several processes were started, but they cannot train together."""
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """This process among those that train together.
+
+    Attributes:
+        rank: number of this process; 0 writes the files.
+        size: number of processes.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace float32 tensors by their sums over all processes, in one message."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        self._spread(flat, tensors)
+
+    def share(self, tensors: Sequence[Tensor]) -> None:
+        """Replace float32 tensors by those of the main process, in one message."""
+        if self.size == 1:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        torch.distributed.broadcast(flat, src=0)
+        self._spread(flat, tensors)
+
+    @staticmethod
+    def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        with torch.no_grad():
+            for tensor, part in zip(tensors, parts, strict=True):
+                tensor.copy_(part.view(tensor.shape))
+
+
+def process_count() -> int:
+    """How many processes the launcher started, by its environment; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1") or 1)
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files and shows progress, by the launcher's environment; connects nothing."""
+    return int(os.environ.get("RANK", "0") or 0) == 0
+
+
+def join_processes(device: str) -> tuple[ProcessGroup, torch.device]:
+    """Connect to the other processes, if there are any.
+
+    Args:
+        device: ``training.device``.
+
+    Returns:
+        this process among them, and its device.
+
+    Raises:
+        ProcessGroupError: there are several and accelerate is not installed.
+        DeviceError: no such device here.
+    """
+    from dp_trainer.device import choose_device
+
+    if process_count() == 1:
+        return ProcessGroup(), choose_device(device)
+    try:
+        from accelerate import PartialState
+    except ImportError:
+        raise ProcessGroupError(
+            f"{process_count()} processes were started, but accelerate is not installed: "
+            "pip install 'diffusion-policy-ros2[train]'"
+        ) from None
+    on_cpu = device == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    state = PartialState(cpu=True) if on_cpu else PartialState()
+    return ProcessGroup(state.process_index, state.num_processes), choose_device(device, state.device)
