@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from dp_policy.config import PolicyConfig
+from dp_policy.normaliser import CONSTANT_TOLERANCE
 
 from dp_trainer.windows import TrainingData, TrainingDataError
 
@@ -41,7 +42,8 @@ def _check_constant_columns(data: TrainingData, config: PolicyConfig, episodes: 
     if used.sum() < 2:
         return
     actions = data.actions[torch.from_numpy(used)]
-    constant = (actions == actions[0]).all(dim=0).nonzero().flatten().tolist()
+    extent = actions.amax(dim=0) - actions.amin(dim=0)
+    constant = (extent < CONSTANT_TOLERANCE).nonzero().flatten().tolist()
     allowed = {*config.normaliser.unscaled_columns, *config.training.constant_action_columns}
     for column in constant:
         if column not in allowed:

@@ -167,9 +167,7 @@ class TrainingRun:
         """Held-out figures of the averaged weights; None if nothing is held out."""
         if self.held_out is None:
             return None
-        training = self.config.training
-        windows, batch_size = training.validation_windows, training.batch_size // training.accumulation
-        return validate(self.averaged_policy(), self.held_out, self.seed, windows, batch_size)
+        return validate(self.averaged_policy(), self.held_out, self.seed, self.config.training.validation_windows)
 
     def state(self) -> dict[str, Tensor]:
         """Tensors that a resumed run needs."""

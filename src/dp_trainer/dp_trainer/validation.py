@@ -11,6 +11,9 @@ from torch import Tensor
 from dp_trainer.device import move_batch
 from dp_trainer.windows import WindowSampler
 
+#: Windows at a time; fixed, because the noise of a score depends on it.
+BATCH_SIZE = 64
+
 
 @dataclass(frozen=True)
 class ValidationScore:
@@ -29,7 +32,7 @@ class ValidationScore:
 
 
 @torch.no_grad()
-def validate(policy: Policy, sampler: WindowSampler, seed: int, windows: int, batch_size: int) -> ValidationScore:
+def validate(policy: Policy, sampler: WindowSampler, seed: int, windows: int) -> ValidationScore:
     """Score sampled chunks on a fixed set of windows, with fixed noise.
 
     Args:
@@ -37,14 +40,13 @@ def validate(policy: Policy, sampler: WindowSampler, seed: int, windows: int, ba
         sampler: over the held-out episodes.
         seed: of the noise.
         windows: how many are scored, all of them if there are fewer.
-        batch_size: windows at a time.
     """
     generator = torch.Generator().manual_seed(seed)
     device = policy.normaliser.action.offset.device
     chosen = sampler.indices(0, min(windows, len(sampler.windows)))
     totals = torch.zeros(5, dtype=torch.float64)
-    for first in range(0, len(chosen), batch_size):
-        batch = move_batch(sampler.batch(chosen[first : first + batch_size]), device)
+    for first in range(0, len(chosen), BATCH_SIZE):
+        batch = move_batch(sampler.batch(chosen[first : first + BATCH_SIZE]), device)
         planned = policy.plan(policy.encode(batch.images, batch.proprioception), generator=generator)
         loss = policy.loss(batch, 1, generator)
         counted = batch.weights.sum()
