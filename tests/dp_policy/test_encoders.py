@@ -49,7 +49,9 @@ def test_features_per_frame(small_config: Callable[..., PolicyConfig], encoder: 
 def test_resnet_encoder_by_hand() -> None:
     """Trunk, then maps, points, linear layer and activation; against LeRobot's order of x and y."""
     torch.manual_seed(0)
-    encoder = build_image_network(EncoderConfig(kind="resnet18", keypoints=3, features=5, output_activation="relu"))
+    encoder = build_image_network(
+        EncoderConfig(kind="resnet18", keypoints=3, features=5, output_activation="relu"), (64, 96)
+    )
     images = torch.randn(2, 3, 64, 96)
     maps = encoder.trunk(images)
     heat = torch.softmax(encoder.keypoints.maps(maps).flatten(2), dim=-1)

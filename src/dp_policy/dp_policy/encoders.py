@@ -13,6 +13,7 @@ from dp_policy.colour_jitter import ColourJitter
 from dp_policy.config import EncoderConfig, PolicyConfig
 from dp_policy.framing import Framing
 from dp_policy.normaliser import Normaliser
+from dp_policy.pretrained_trunk import build_pretrained_trunk
 from dp_policy.resnet import ResNet
 from dp_policy.spatial_softmax import SpatialSoftmax
 
@@ -54,17 +55,19 @@ class ImageNetwork(nn.Module):
             with_mean: put the mean of the maps beside the keypoints.
         """
         self.with_keypoints = config.pooling == "keypoints"
+        self.with_token = config.pooling == "token"
         self.with_mean = with_mean or config.pooling == "mean"
         self.relu = config.output_activation == "relu"
         if self.with_keypoints:
             self.keypoints = SpatialSoftmax(channels, config.keypoints, sharpness)
-        pooled = 2 * config.keypoints * self.with_keypoints + channels * self.with_mean
+        pooled = 2 * config.keypoints * self.with_keypoints + channels * (self.with_mean + self.with_token)
         self.project = nn.Linear(pooled, config.features) if config.features else nn.Identity()
         self.out_features = config.features or pooled
 
-    def features(self, maps: Tensor) -> Tensor:
-        """Maps (B, C, H, W) to (B, out_features)."""
-        parts = [self.keypoints(maps)] if self.with_keypoints else []
+    def features(self, maps: Tensor, token: Tensor | None = None) -> Tensor:
+        """Maps (B, C, H, W) or the class token (B, C) to (B, out_features)."""
+        parts = [token] if self.with_token and token is not None else []
+        parts += [self.keypoints(maps)] if self.with_keypoints else []
         parts += [maps.mean(dim=(2, 3))] if self.with_mean else []
         features = self.project(torch.cat(parts, dim=-1))
         return functional.relu(features) if self.relu else features
@@ -94,7 +97,7 @@ class ResNetEncoder(ImageNetwork):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.trunk = ResNet(RESNET_DEPTHS[config.kind], config.norm)
+        self.trunk = ResNet(RESNET_DEPTHS[config.kind], "group" if config.norm == "auto" else config.norm)
         self.add_pooling(config, ResNet.channels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,8 +105,28 @@ class ResNetEncoder(ImageNetwork):
         return self.features(self.trunk(images.contiguous(memory_format=torch.channels_last)))
 
 
-def build_image_network(config: EncoderConfig) -> ImageNetwork:
-    """The network of ``config.kind`` for one camera."""
+class PretrainedEncoder(ImageNetwork):
+    """A trunk that was trained elsewhere, its maps pooled or its class token taken, and a linear layer.
+
+    Args:
+        config: of the encoder, with its architecture resolved.
+        size: height and width of the images that it sees, pixels.
+    """
+
+    def __init__(self, config: EncoderConfig, size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.trunk = build_pretrained_trunk(config, size)
+        self.add_pooling(config, self.trunk.channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, out_features)."""
+        return self.features(*self.trunk(images))
+
+
+def build_image_network(config: EncoderConfig, size: tuple[int, ...]) -> ImageNetwork:
+    """The network of ``config.kind`` for one camera; ``size`` is that of the images that it sees, pixels."""
+    if config.kind == "pretrained":
+        return PretrainedEncoder(config, size)
     return CompactEncoder(config) if config.kind == "compact" else ResNetEncoder(config)
 
 
@@ -119,10 +142,12 @@ class ObservationEncoder(nn.Module):
         self.config = config.encoder
         self.cameras = config.observation.cameras
         names = (("shared",) if config.encoder.shared else self.cameras) if self.cameras else ()
-        self.networks = nn.ModuleDict({name: build_image_network(config.encoder) for name in names})
         self.colour_jitter = ColourJitter(config.encoder.colour_jitter)
+        self.networks = nn.ModuleDict()
         if self.cameras:
             self.framing = Framing(config.encoder, config.observation.image_height, config.observation.image_width)
+        for name in names:
+            self.networks[name] = build_image_network(config.encoder, self.framing.size)
         image_features = sum(self._network(camera).out_features for camera in self.cameras)
         self.frame_features = image_features + config.observation.proprioception_dim
 

@@ -21,6 +21,9 @@ CONSTANT_TOLERANCE = 1e-5
 #: Mean and spread of the channels of ImageNet, in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET = (IMAGENET_MEAN, IMAGENET_STD)
+#: Where nothing is known yet.
+NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 class VectorNormaliser(nn.Module):
@@ -91,14 +94,17 @@ class Normaliser(nn.Module):
         self.config = config
         self.proprioception = VectorNormaliser(proprioception_dim)
         self.action = VectorNormaliser(action_dim)
-        if config.images == "channels":
-            self.register_buffer("image_mean", torch.zeros(cameras, 3))
-            self.register_buffer("image_std", torch.ones(cameras, 3))
+        if config.images in ("channels", "imagenet"):
+            mean, std = (config.image_mean, config.image_std) if config.images == "channels" else IMAGENET
+            stored = config.images == "channels"
+            rows = cameras if stored else 1
+            self.register_buffer("image_mean", torch.tensor(mean or NO_MEAN).repeat(rows, 1), persistent=stored)
+            self.register_buffer("image_std", torch.tensor(std or NO_STD).repeat(rows, 1), persistent=stored)
 
     def fit(self, statistics: Mapping[str, Mapping[str, Any]]) -> None:
         """Set the maps from a store's statistics ``{proprioception: {...}, action: {...}}``.
 
-        With ``images: channels`` also ``images: {mean, std}``, each (cameras, 3) in [0, 1].
+        With ``images: channels`` and no ``image_mean`` also ``images: {mean, std}``, each (cameras, 3) in [0, 1].
 
         Raises:
             ValueError: a statistic is missing, has another shape or is not finite.
@@ -107,7 +113,7 @@ class Normaliser(nn.Module):
         if self.proprioception.offset.numel():
             self.proprioception.fit(statistics["proprioception"], self.config.proprioception, unscaled)
         self.action.fit(statistics["action"], self.config.action, unscaled)
-        if self.config.images == "channels":
+        if self.config.images == "channels" and not self.config.image_mean:
             if "images" not in statistics:
                 raise ValueError("normaliser.images = channels needs the statistics 'images' of the cameras")
             self.fit_images(statistics["images"]["mean"], statistics["images"]["std"])
@@ -139,9 +145,8 @@ class Normaliser(nn.Module):
             return values.mul(1 / 127.5).sub_(1.0).to(dtype)
         if self.config.images == "unit":
             return values.mul(1 / 255.0).to(dtype)
-        if self.config.images == "imagenet":
-            return standardise(values, torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)).to(dtype)
-        return standardise(values, self.image_mean[camera], self.image_std[camera]).to(dtype)
+        row = camera if self.config.images == "channels" else 0
+        return standardise(values, self.image_mean[row], self.image_std[row]).to(dtype)
 
 
 def standardise(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
