@@ -22,7 +22,10 @@ COMMANDS = {
     "train": "train a policy from a store",
     "eval": "score a checkpoint in the simulated cell or on Push-T",
     "bag": "describe a recorded episode",
+    "import": "make a checkpoint of real-stanford/diffusion_policy or LeRobot one of ours",
 }
+#: Commands whose module has another name, because theirs is a word of Python.
+MODULES = {"import": "import_checkpoint"}
 EPILOG = "examples:\n  dp doctor\n  dp demo --task place\n  dp train --help"
 
 
@@ -40,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"no command '{name}'; valid: {', '.join(COMMANDS)}")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        module = importlib.import_module(f"dp_bringup.commands.{name}")
+        module = importlib.import_module(f"dp_bringup.commands.{MODULES.get(name, name)}")
         return int(module.run(_command_parser(name, module).parse_args(arguments[1:])))
     except KeyboardInterrupt:
         print("\ndp: interrupted", file=sys.stderr)
