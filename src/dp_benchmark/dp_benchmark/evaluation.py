@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -91,6 +91,16 @@ def score_figures(episodes: Sequence[EpisodeResult]) -> dict[str, Any]:
     }
 
 
+class EvaluationWatcher(Protocol):
+    """Somebody who shows how far an evaluation is."""
+
+    def begin(self, episodes: int) -> None:
+        """Everything is checked and loaded; so many episodes will be played now."""
+
+    def episode(self, result: EpisodeResult) -> None:
+        """An episode has ended; they come in no particular order."""
+
+
 @dataclass(frozen=True)
 class _Group:
     """One job of a worker process."""
@@ -124,7 +134,7 @@ def evaluate_pusht(
     sampling: Mapping[str, Any] | None = None,
     videos: int = 0,
     video_folder: Path | None = None,
-    on_episode: Callable[[EpisodeResult], None] | None = None,
+    watcher: EvaluationWatcher | None = None,
     device: str = "cpu",
 ) -> PushTScore:
     """Play episodes from starts that nobody trained on, and score them.
@@ -140,7 +150,7 @@ def evaluate_pusht(
         sampling: changed values in the section of the method, see :func:`dp_benchmark.policies.load_policy`.
         videos: how many of the first episodes to film.
         video_folder: where to put the films.
-        on_episode: called with each result as its episode ends, in no particular order.
+        watcher: told how far it is.
         device: torch device of the policy.
 
     Raises:
@@ -159,7 +169,9 @@ def evaluate_pusht(
         _Group(checkpoint, sampling or {}, part, max_steps, device, films[i * GROUP_SIZE : (i + 1) * GROUP_SIZE])
         for i, part in enumerate(seeds[start : start + GROUP_SIZE] for start in range(0, episodes, GROUP_SIZE))
     ]
-    tell = on_episode or (lambda result: None)
+    if watcher:
+        watcher.begin(episodes)
+    tell = watcher.episode if watcher else _tell_nobody
     begin = time.perf_counter()
     if workers == 1 or len(groups) == 1:
         played = [_play(group, tell, loaded) for group in groups]
@@ -176,6 +188,10 @@ def evaluate_pusht(
         chunk_ms=chunk_ms,
         wall_s=time.perf_counter() - begin,
     )
+
+
+def _tell_nobody(result: EpisodeResult) -> None:
+    """Stands in for a watcher."""
 
 
 def _check(episodes: int, seed: int, workers: int, max_steps: int, videos: int, video_folder: Path | None) -> None:

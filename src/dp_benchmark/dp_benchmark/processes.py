@@ -20,7 +20,8 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 #: What a job may call to tell the parent something: any plain data.
 Tell = Callable[[Any], None]
-GRACE_S = 5.0
+#: How long a process may take to end by itself: a training writes a checkpoint first.
+GRACE_S = 20.0
 
 
 class WorkerError(BenchmarkError):
@@ -103,7 +104,7 @@ class _Worker:
         return self.job, kind, content
 
     def end(self, patient: bool) -> None:
-        """End the process: by closing its connection if it waits for a job, else at once."""
+        """End the process: by closing its connection if it waits for a job, else by asking it to end now."""
         self.connection.close()
         if patient:
             self._process.join(GRACE_S)

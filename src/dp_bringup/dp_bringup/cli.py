@@ -21,6 +21,7 @@ COMMANDS = {
     "dataset": "build a training store from bags, or describe one",
     "train": "train a policy from a store",
     "eval": "score a checkpoint in the simulated cell or on Push-T",
+    "benchmark": "compare methods and samplers on Push-T",
     "bag": "describe a recorded episode",
     "import": "make a checkpoint of real-stanford/diffusion_policy or LeRobot one of ours",
 }
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:8s} {summary}" for name, summary in COMMANDS.items())
+    listing = "\n".join(f"  {name:9s} {summary}" for name, summary in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="dp",
         usage="dp COMMAND [options]",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dp_bringup.errors import CommandError
 from dp_bringup.results import add_json_argument, write_results
+
+if TYPE_CHECKING:
+    from dp_benchmark.lockstep import EpisodeResult
 
 EXAMPLES = """examples:
   dp eval sim runs/latest/checkpoint --task place --episodes 20
@@ -66,17 +69,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_sim(args: argparse.Namespace) -> int:
-    from dp_bringup.episodes import FIRST_EVALUATION_SEED, EpisodeResult
+    from dp_bringup.episodes import FIRST_EVALUATION_SEED
+    from dp_bringup.episodes import EpisodeResult as CellEpisode
     from dp_bringup.ledger import read_ledger
     from dp_bringup.progress import bar
     from dp_bringup.stages import evaluate_policy
     from dp_bringup.summary import describe_episodes, episode_figures
 
     out = args.out or _new_folder()
-    results: list[EpisodeResult] = []
+    results: list[CellEpisode] = []
     with bar(args.episodes, "evaluate", "episode") as shown:
 
-        def on_episode(result: EpisodeResult) -> None:
+        def on_episode(result: CellEpisode) -> None:
             results.append(result)
             shown.set_postfix(success=f"{sum(r.success for r in results)}/{len(results)}", refresh=False)
             shown.update()
@@ -93,24 +97,14 @@ def _run_sim(args: argparse.Namespace) -> int:
 
 def _run_pusht(args: argparse.Namespace) -> int:
     from dp_benchmark.evaluation import evaluate_pusht
-    from dp_benchmark.lockstep import EpisodeResult
     from dp_benchmark.policies import find_checkpoint
-
-    from dp_bringup.progress import bar
 
     if (args.folder is None) == (args.checkpoint is None):
         raise CommandError("name one checkpoint: dp eval pusht --checkpoint FOLDER")
     checkpoint = find_checkpoint(args.checkpoint or args.folder)
     print(f"checkpoint: {checkpoint}", flush=True)
     videos = (args.out or _new_folder()) / "videos" if args.videos else None
-    solved: list[bool] = []
-    with bar(args.episodes, "evaluate", "episode") as shown:
-
-        def on_episode(result: EpisodeResult) -> None:
-            solved.append(result.success)
-            shown.set_postfix(success=f"{sum(solved)}/{len(solved)}", refresh=False)
-            shown.update()
-
+    with EpisodeBar("evaluate") as watcher:
         score = evaluate_pusht(
             checkpoint,
             args.episodes,
@@ -120,7 +114,7 @@ def _run_pusht(args: argparse.Namespace) -> int:
             sampling=sampling_changes(args),
             videos=args.videos,
             video_folder=videos,
-            on_episode=on_episode,
+            watcher=watcher,
             device=args.device,
         )
     summary = score.summary()
@@ -129,6 +123,34 @@ def _run_pusht(args: argparse.Namespace) -> int:
         print(f"videos: {videos}")
     write_results(args.json, "eval pusht", [episode.row() for episode in score.episodes], summary)
     return 0
+
+
+class EpisodeBar:
+    """Progress bar of a Push-T evaluation, from the moment that everything is checked and loaded."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._bar: Any = None
+        self._solved = 0
+
+    def __enter__(self) -> EpisodeBar:
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def begin(self, episodes: int) -> None:
+        """Show the bar."""
+        from dp_bringup.progress import bar
+
+        self._bar = bar(episodes, self._what, "episode")
+
+    def episode(self, result: EpisodeResult) -> None:
+        """Count an episode."""
+        self._solved += result.success
+        self._bar.set_postfix(success=f"{self._solved}/{self._bar.n + 1}", refresh=False)
+        self._bar.update()
 
 
 def describe_pusht(figures: dict[str, Any]) -> str:
