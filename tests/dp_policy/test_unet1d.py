@@ -46,8 +46,7 @@ def test_winograd_convolution_has_the_value_and_gradients_of_torch(length: int) 
     layer = Conv1d(16, 24, 5, padding=2).double()
     sequences = torch.randn(3, 16, length, dtype=torch.float64, requires_grad=True)
     results = []
-    for backend in ("native", "winograd"):
-        layer.backend = backend
+    for layer.backend in ("native", "winograd"):
         output = layer(sequences)
         gradients = torch.autograd.grad(output.cos().sum(), [sequences, *layer.parameters()])
         results.append([output, *gradients])

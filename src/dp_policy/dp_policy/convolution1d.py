@@ -12,6 +12,8 @@ from dp_policy.winograd1d import TAPS, Winograd1d, tile_length
 LARGEST_UNFOLDED_BATCH = 4
 #: ``auto`` uses Winograd's scheme from this batch on: below, transforming the weights costs what it saves.
 SMALLEST_WINOGRAD_BATCH = 32
+#: And from as many channels on: below, the transforms of the input cost what is saved.
+FEWEST_WINOGRAD_CHANNELS = 48
 
 
 class Conv1d(nn.Conv1d):
@@ -38,11 +40,12 @@ class Conv1d(nn.Conv1d):
             return "native"
         if x.shape[0] <= LARGEST_UNFOLDED_BATCH and not torch.is_grad_enabled():
             return "gemm"
-        return "winograd" if x.shape[0] >= SMALLEST_WINOGRAD_BATCH and x.dtype == torch.float32 else "native"
+        large = x.shape[0] >= SMALLEST_WINOGRAD_BATCH and min(self.weight.shape[:2]) >= FEWEST_WINOGRAD_CHANNELS
+        return "winograd" if large and x.dtype == torch.float32 else "native"
 
     def _winograd_fits(self, x: Tensor) -> bool:
         plain = self.kernel_size == (TAPS,) and self.stride == (1,) and self.padding == (TAPS // 2,)
-        tiled = tile_length(x.shape[2]) > 0 and min(self.weight.shape[:2]) >= 16
+        tiled = tile_length(x.shape[2]) > 0
         # Under autocast input and weights differ; half precision would not survive the transforms.
         exact = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
         return plain and tiled and exact and self.bias is not None

@@ -1,49 +1,19 @@
-"""Denoising diffusion over action chunks (Ho et al. 2020; Song et al. 2021), schedules by diffusers.
+"""Denoising diffusion over action chunks (Ho et al. 2020; Song et al. 2021).
 
 Training draws several noise levels per encoded observation, since the observation encoder is the costly part.
-Sampling starts from pure noise and runs DDIM or DDPM.
+Sampling starts from pure noise, or from the plan in execution, and runs one of :mod:`dp_policy.samplers`.
 """
 
 from __future__ import annotations
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor
 
-from dp_policy.config import DiffusionConfig, PolicyConfig
+from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
-
-
-def build_training_scheduler(config: DiffusionConfig) -> DDPMScheduler:
-    """The forward process: ``add_noise`` and the target of the prediction."""
-    return DDPMScheduler(
-        num_train_timesteps=config.train_steps,
-        beta_schedule=config.schedule,
-        prediction_type=config.prediction,
-        clip_sample=config.clip_sample,
-        variance_type="fixed_small",
-    )
-
-
-def build_sampling_scheduler(config: DiffusionConfig) -> DDIMScheduler | DDPMScheduler:
-    """The reverse process with its time steps set (descending, first one pure noise if ``trailing``)."""
-    if config.sampler == "ddpm":
-        scheduler = build_training_scheduler(config)
-        scheduler.set_timesteps(config.train_steps)
-        return scheduler
-    scheduler = DDIMScheduler(
-        num_train_timesteps=config.train_steps,
-        beta_schedule=config.schedule,
-        prediction_type=config.prediction,
-        clip_sample=config.clip_sample,
-        set_alpha_to_one=True,
-        steps_offset=0,
-        timestep_spacing=config.spacing,
-    )
-    scheduler.set_timesteps(config.inference_steps)
-    return scheduler
+from dp_policy.heads.warm_start import first_step, plan_as_sequence
+from dp_policy.samplers import build_sampler, forward_process
 
 
 class DiffusionHead(ActionHead):
@@ -53,13 +23,13 @@ class DiffusionHead(ActionHead):
         super().__init__(config, frame_features)
         self.config = config.diffusion
         self.denoiser = build_denoiser(config, frame_features)
-        self.forward_process = build_training_scheduler(config.diffusion)
-        self.reverse_process = build_sampling_scheduler(config.diffusion)
+        self.forward_process = forward_process(config.diffusion)
+        self.sampler = build_sampler(config.diffusion)
 
     @property
     def evaluations(self) -> int:
-        """Denoiser evaluations per chunk."""
-        return len(self.reverse_process.timesteps)
+        """Denoiser evaluations per chunk that starts from noise."""
+        return len(self.sampler.timesteps)
 
     def loss(
         self, condition: Tensor, actions: Tensor, weights: Tensor, draws: int, generator: torch.Generator
@@ -70,8 +40,13 @@ class DiffusionHead(ActionHead):
         steps = torch.randint(0, self.config.train_steps, (len(actions),), generator=generator).to(actions.device)
         noisy = self.forward_process.add_noise(actions, noise, steps)  # type: ignore[arg-type]
         predicted = self.denoiser(noisy.to(self.dtype), steps, condition.to(self.dtype)).float()
-        target = noise if self.config.prediction == "epsilon" else actions
+        target = self._target(actions, noise, steps)
         return weighted_mean((predicted - target).square().mean(dim=-1), weights, draws)
+
+    def _target(self, actions: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
+        if self.config.prediction == "v":
+            return self.forward_process.get_velocity(actions, noise, steps)  # type: ignore[arg-type]
+        return noise if self.config.prediction == "epsilon" else actions
 
     @torch.no_grad()
     def sample(
@@ -82,11 +57,16 @@ class DiffusionHead(ActionHead):
         previous: Tensor | None = None,
     ) -> Tensor:
         """Draw action sequences, see :meth:`ActionHead.sample`."""
-        process = self.reverse_process
+        levels = self.sampler.timesteps
         shape = (condition.shape[0] * draws, self.action.horizon, self.action.dim)
         chunk = torch.randn(shape, generator=generator).to(condition.device)
-        prepared = self.denoiser.prepare(condition.to(self.dtype).repeat_interleave(draws, dim=0), process.timesteps)
-        for index, step in enumerate(process.timesteps):
-            predicted = self.denoiser.denoise(chunk.to(self.dtype), prepared, index).float()
-            chunk = process.step(predicted, int(step), chunk, generator=generator).prev_sample  # type: ignore[union-attr]
+        first = first_step(self.config.warm_start, len(levels), previous)
+        if first:
+            plan = plan_as_sequence(previous, self.action, draws)  # type: ignore[arg-type]
+            chunk = self.forward_process.add_noise(plan, chunk, levels[first].expand(len(plan)))  # type: ignore[arg-type]
+        prepared = self.denoiser.prepare(condition.to(self.dtype), levels[first:])
+        self.sampler.begin()
+        for index in range(first, len(levels)):
+            predicted = self.denoiser.denoise(chunk.to(self.dtype), prepared, index - first).float()
+            chunk = self.sampler.step(predicted, index, chunk, generator)
         return chunk

@@ -1,0 +1,80 @@
+"""Conditional flow matching over action chunks (arXiv 2210.02747, 2209.03003).
+
+The path is straight: x_t = (1 - t) noise + t actions, t from 0 to 1. The network predicts its velocity
+actions - noise; a chunk is noise carried along the predicted velocity by Euler steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dp_policy.config import PolicyConfig
+from dp_policy.denoiser import build_denoiser
+from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.warm_start import first_step, plan_as_sequence
+
+#: Path times are multiplied by this before they are embedded: the step embedding is made for about 100 levels.
+TIME_SCALE = 100.0
+#: Largest path time that ``beta`` sampling draws, and its exponent (arXiv 2410.24164: 0.999 and Beta(1.5, 1)).
+BETA_LARGEST, BETA_EXPONENT = 0.999, 1.5
+
+
+def draw_times(count: int, kind: str, generator: torch.Generator) -> Tensor:
+    """(count,) float32 path times in [0, 1] for training, see :class:`dp_policy.config.FlowConfig`."""
+    if kind == "logit_normal":
+        return torch.randn(count, generator=generator).sigmoid()
+    times = torch.rand(count, generator=generator)
+    return times if kind == "uniform" else BETA_LARGEST * (1.0 - times ** (1.0 / BETA_EXPONENT))
+
+
+def on_path(actions: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    """x_t of (B, T, A) actions and noise at (B,) path times."""
+    return torch.lerp(noise, actions, times[:, None, None])
+
+
+class FlowHead(ActionHead):
+    """Straight paths and the denoiser as their velocity."""
+
+    def __init__(self, config: PolicyConfig, frame_features: int) -> None:
+        super().__init__(config, frame_features)
+        self.config = config.flow
+        self.denoiser = build_denoiser(config, frame_features)
+
+    @property
+    def evaluations(self) -> int:
+        """Denoiser evaluations per chunk that starts from noise."""
+        return self.config.inference_steps
+
+    def loss(
+        self, condition: Tensor, actions: Tensor, weights: Tensor, draws: int, generator: torch.Generator
+    ) -> Tensor:
+        """Weighted mean squared error of the velocity over path times, see :meth:`ActionHead.loss`."""
+        actions = actions.repeat_interleave(draws, dim=0)
+        noise = torch.randn(actions.shape, generator=generator).to(actions.device)
+        times = draw_times(len(actions), self.config.time_sampling, generator).to(actions.device)
+        noisy = on_path(actions, noise, times)
+        predicted = self.denoiser(noisy.to(self.dtype), times * TIME_SCALE, condition.to(self.dtype)).float()
+        return weighted_mean((predicted - (actions - noise)).square().mean(dim=-1), weights, draws)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        condition: Tensor,
+        generator: torch.Generator | None = None,
+        draws: int = 1,
+        previous: Tensor | None = None,
+    ) -> Tensor:
+        """Draw action sequences, see :meth:`ActionHead.sample`."""
+        steps = self.config.inference_steps
+        shape = (condition.shape[0] * draws, self.action.horizon, self.action.dim)
+        chunk = torch.randn(shape, generator=generator).to(condition.device)
+        first = first_step(self.config.warm_start, steps, previous)
+        times = torch.arange(first, steps) / steps
+        if first:
+            plan = plan_as_sequence(previous, self.action, draws)  # type: ignore[arg-type]
+            chunk = on_path(plan, chunk, times[:1].to(plan.device))
+        prepared = self.denoiser.prepare(condition.to(self.dtype), times * TIME_SCALE)
+        for index in range(steps - first):
+            chunk = chunk + self.denoiser.denoise(chunk.to(self.dtype), prepared, index).float() / steps
+        return chunk

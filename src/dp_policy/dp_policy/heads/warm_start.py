@@ -1,0 +1,36 @@
+"""Start of a chunk from what is left of the plan before it (warm start, arXiv 2303.04137; Janner et al. 2022).
+
+The plan in execution is noised part of the way, and only the rest of the steps is run: fewer evaluations, and chunks
+that stay near the plan. At the first inference of an episode there is no plan and every step is run.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dp_policy.config import ActionConfig
+
+
+def first_step(share: float, steps: int, previous: Tensor | None) -> int:
+    """Index of the first step run when ``share`` of ``steps`` is left out; 0 without a plan to start from."""
+    if previous is None or not previous.shape[1]:
+        return 0
+    return min(round(share * steps), steps - 1)
+
+
+def plan_as_sequence(previous: Tensor, action: ActionConfig, draws: int = 1) -> Tensor:
+    """The plan laid out as the network predicts it.
+
+    Args:
+        previous: (B, L, A), normalised, from the newest observation's time on, L at least 1.
+        action: of the policy.
+        draws: sequences per observation.
+
+    Returns:
+        (B * draws, horizon, A): the first action is repeated for the ``past`` times before it, the last one after
+        the plan's end.
+    """
+    times = torch.arange(action.horizon, device=previous.device) - action.past
+    sequence = previous[:, times.clamp(0, previous.shape[1] - 1)]
+    return sequence.repeat_interleave(draws, dim=0)
