@@ -9,6 +9,7 @@ import pytest
 import torch
 import zarr
 from dp_policy.config import PolicyConfig
+from dp_trainer.image_source import ChunkedImages
 from dp_trainer.windows import (
     TrainingData,
     TrainingDataError,
@@ -89,7 +90,7 @@ def test_images_left_on_disk_give_the_same_batch(blob_store: Path) -> None:
 
     data = load_training_data(blob_store)
     resolved = resolve_config(config().with_observation((), 0, 0), data)
-    on_disk = dataclasses.replace(data, images=open_store(blob_store).images)
+    on_disk = dataclasses.replace(data, images={"front": ChunkedImages(open_store(blob_store).images["front"])})
     batches = [WindowSampler(d, resolved, np.array([1]), 0).batch(np.array([20, 25, 20])) for d in (data, on_disk)]
     torch.testing.assert_close(batches[0].images["front"], batches[1].images["front"])
 

@@ -10,6 +10,7 @@ import torch
 from dp_policy.checkpoint import CheckpointError
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import Policy, build_policy
+from dp_policy.pretrained_weights import load_pretrained_weights
 from torch import Tensor
 
 from dp_trainer.batch_loader import BatchLoader, Piece
@@ -19,7 +20,7 @@ from dp_trainer.optimiser import MasterWeightOptimiser
 from dp_trainer.process_group import ProcessGroup, ProcessGroupError
 from dp_trainer.sliced_draws import Slice, SlicedDraws, slice_batch
 from dp_trainer.validation import ValidationScore, validate
-from dp_trainer.windows import TrainingData, TrainingDataError, WindowSampler, split_episodes
+from dp_trainer.windows import TrainingData, TrainingDataError, WindowSampler, fitting_statistics, split_episodes
 
 #: Keeps the dropout of a step apart from its noise.
 DROPOUT_SALT = 0x5DEECE66D
@@ -88,7 +89,8 @@ class TrainingRun:
         """The policy in training and the one that holds the average, equal and on the device."""
         torch.manual_seed(self.seed)
         policy = build_policy(self.config)
-        policy.normaliser.fit(self.data.statistics)
+        load_pretrained_weights(policy)
+        policy.normaliser.fit(fitting_statistics(self.data, self.config))
         policy.fit_head(self.sampler.actions(self.sampler.windows), torch.Generator().manual_seed(self.seed))
         averaged = build_policy(self.config)
         averaged.load_state_dict(policy.state_dict())
