@@ -16,12 +16,11 @@ class DeviceError(RuntimeError):
     """The device or the compiler that the configuration asks for is not there."""
 
 
-def choose_device(name: str, assigned: torch.device | None = None) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device of ``training.device``.
 
     Args:
         name: ``auto``, ``cpu`` or ``cuda``.
-        assigned: what a launcher gave this process.
 
     Raises:
         DeviceError: ``cuda`` is asked for and there is none.
@@ -29,8 +28,6 @@ def choose_device(name: str, assigned: torch.device | None = None) -> torch.devi
     if name == "cuda" and not torch.cuda.is_available():
         build = "is built without CUDA" if torch.version.cuda is None else "finds no usable GPU"
         raise DeviceError(f"training.device = cuda, but this torch ({torch.__version__}) {build}; use auto or cpu")
-    if assigned is not None:
-        return assigned
     return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 

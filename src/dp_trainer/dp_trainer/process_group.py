@@ -13,6 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dp_trainer.device import choose_device
+
+#: Where launchers (torchrun and Accelerate, Intel MPI, Open MPI, MVAPICH) tell size and rank.
+COUNT_VARIABLES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+RANK_VARIABLES = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
 
 class ProcessGroupError(RuntimeError):
     """Several processes were started, but they cannot train together."""
@@ -61,12 +67,16 @@ class ProcessGroup:
 
 def process_count() -> int:
     """How many processes the launcher started, by its environment; 1 without a launcher."""
-    return int(os.environ.get("WORLD_SIZE", "1") or 1)
+    return _first_number(COUNT_VARIABLES, 1)
 
 
 def is_main_process() -> bool:
     """Whether this process writes files and shows progress, by the launcher's environment; connects nothing."""
-    return int(os.environ.get("RANK", "0") or 0) == 0
+    return _first_number(RANK_VARIABLES, 0) == 0
+
+
+def _first_number(variables: Sequence[str], otherwise: int) -> int:
+    return next((int(os.environ[name]) for name in variables if os.environ.get(name)), otherwise)
 
 
 def join_processes(device: str) -> tuple[ProcessGroup, torch.device]:
@@ -82,9 +92,12 @@ def join_processes(device: str) -> tuple[ProcessGroup, torch.device]:
         ProcessGroupError: there are several and accelerate is not installed.
         DeviceError: no such device here.
     """
-    from dp_trainer.device import choose_device
-
     if process_count() == 1:
+        if "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ:
+            raise ProcessGroupError(
+                "accelerate launch --cpu started one process, not several; on processors use "
+                "`accelerate launch --multi_gpu --num_processes N` all the same, it needs no GPU"
+            )
         return ProcessGroup(), choose_device(device)
     try:
         from accelerate import PartialState
@@ -93,6 +106,6 @@ def join_processes(device: str) -> tuple[ProcessGroup, torch.device]:
             f"{process_count()} processes were started, but accelerate is not installed: "
             "pip install 'diffusion-policy-ros2[train]'"
         ) from None
-    on_cpu = device == "cpu" or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    state = PartialState(cpu=True) if on_cpu else PartialState()
-    return ProcessGroup(state.process_index, state.num_processes), choose_device(device, state.device)
+    on_gpu = choose_device(device).type == "cuda"
+    state = PartialState() if on_gpu else PartialState(cpu=True)
+    return ProcessGroup(state.process_index, state.num_processes), state.device

@@ -22,10 +22,10 @@ EXAMPLES = """examples:
       --set training.batch_size=128 denoiser.sizes=[256,512,1024] training.precision=amp
 
 several GPUs, or several machines that see the same folders (Hugging Face Accelerate):
-  accelerate launch --num_processes 4 -m dp_bringup.cli train STORE --out runs/big --policy paper
-  accelerate launch --num_machines 2 --num_processes 8 --machine_rank 0 --main_process_ip HOST \\
+  accelerate launch --multi_gpu --num_processes 4 -m dp_bringup.cli train STORE --out runs/big --policy paper
+  accelerate launch --multi_gpu --num_machines 2 --num_processes 8 --machine_rank 0 --main_process_ip HOST \\
       --main_process_port 29500 -m dp_bringup.cli train STORE --out runs/big --policy paper
-  accelerate launch --cpu --num_processes 2 -m dp_bringup.cli train ...       the same on processors
+The first line also starts several processes on a processor without GPUs (--cpu would start only one).
 training.batch_size is that of all processes together: their number does not change the result.
 
 what a run leaves in --out:
