@@ -12,6 +12,7 @@ from dp_core.actions import encode_action
 from dp_core.contract import load_contract
 from dp_dataset.aligned import AlignedEpisode
 from dp_dataset.store import EpisodeEntry, StoreWriter
+from dp_policy.config import PolicyConfig
 
 STEPS = 20
 SIZE = 32
@@ -70,3 +71,34 @@ def blob_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def blob_episode() -> Callable[[np.random.Generator], AlignedEpisode]:
     """Maker of single episodes."""
     return make_episode
+
+
+@pytest.fixture(scope="session")
+def state_config() -> Callable[..., PolicyConfig]:
+    """Maker of a tiny policy without images for the blob store; takes values of the section ``training``."""
+
+    def make(**training: object) -> PolicyConfig:
+        return PolicyConfig.from_dict(
+            {
+                "name": "tiny_state",
+                "observation": {"images": False, "history": 2},
+                "action": {"horizon": 8, "steps": 4},
+                "denoiser": {"sizes": [8, 16], "groups": 4, "step_features": 8, "activation": "silu"},
+                "diffusion": {"inference_steps": 2},
+                "training": {
+                    "steps": 20,
+                    "batch_size": 16,
+                    "learning_rate": 2e-3,
+                    "warmup_steps": 4,
+                    "gradient_clip": 1.0,
+                    "padded_step_weight": 0.3,
+                    "constant_action_columns": [2],  # the task is flat
+                    "validation_interval": 5,
+                    "validation_windows": 16,
+                    "checkpoint_interval": 5,
+                    **training,
+                },
+            }
+        )
+
+    return make
