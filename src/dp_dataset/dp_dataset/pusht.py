@@ -1,8 +1,9 @@
 """Geometry of the Push-T block: points on it for a pose, as the demonstrations and gym-pusht have them.
 
 A block pose is (x, y, angle) of the body in pixels and radians, y down. Both tables are in the body's frame: the
-corners are gym-pusht's T (bar 120x30, stem 30x90), the key points were fitted to the demonstrations (they scatter by
-less than 0.03 pixels about a rigid body).
+corners are gym-pusht's T (bar 120x30, stem 30x90), the key points were fitted to the demonstrations. In 99.7 % of the
+recorded steps all nine lie within 0.1 pixels of the recorded ones (median 0.02); in the first steps of an episode they
+differ by up to 2, where the block had been put onto the agent and sprang away between the two readings.
 """
 
 import numpy as np

@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from dp_dataset.pusht import block_vertices
+from dp_dataset.replay_arrays import ReplayBufferError, open_array, read_array, read_rows
 from dp_dataset.statistics import DimensionStatistics, compute_statistics
 
 ARRAYS = ("state", "keypoint", "action")
 PUSHT_CAMERA = "image"
 PUSHT_RATE_HZ = 10.0
-
-
-class ReplayBufferError(ValueError):
-    """A folder is not a Push-T replay buffer, or an array of it has another shape."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +77,22 @@ def read_pusht(path: Path | str, with_images: bool = True) -> ReplayBuffer:
         with_images: read the images too (0.7 GB).
 
     Raises:
-        ReplayBufferError: an array is missing or has another shape, or the episode ends do not fit.
+        ReplayBufferError: an array or a part of it is missing or damaged, has another shape or a number that is not
+            finite, or the episode ends do not fit.
     """
     path = Path(path)
     if not is_replay_buffer(path):
         raise ReplayBufferError(f"{path} is not a replay buffer: data/action and meta/episode_ends are missing")
-    group = zarr.open_group(str(path), mode="r", zarr_format=2)
-    state, keypoint, action = (_array(group, path, f"data/{name}") for name in ARRAYS)
-    ends = np.asarray(_array(group, path, "meta/episode_ends"), np.int64)
+    state, keypoint, action = (read_array(path, f"data/{name}") for name in ARRAYS)
+    ends = np.asarray(read_array(path, "meta/episode_ends"), np.int64)
     count = len(action)
     for name, array, shape in (("state", state, (5,)), ("keypoint", keypoint, (9, 2)), ("action", action, (2,))):
         if array.shape != (count, *shape):
             raise ReplayBufferError(f"{path}: data/{name} is {array.shape}, expected {(count, *shape)}: not Push-T")
-    if not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or ends[-1] != count:
+    if ends.ndim != 1 or not len(ends) or (np.diff(ends, prepend=0) <= 0).any() or ends[-1] != count:
         raise ReplayBufferError(f"{path}: meta/episode_ends must rise to the number of steps, {count}")
+    for name, array in (("state", state), ("keypoint", keypoint), ("action", action)):
+        _check_finite(path, name, array.reshape(count, -1), ends)
     pose = state[:, 2:].astype(np.float64)
     angle = pose[:, 2:]
     vectors = {
@@ -105,7 +103,7 @@ def read_pusht(path: Path | str, with_images: bool = True) -> ReplayBuffer:
     }
     return ReplayBuffer(
         path=path,
-        images={PUSHT_CAMERA: _read_images(group, path, count)} if with_images else {},
+        images={PUSHT_CAMERA: _read_images(path, count)} if with_images else {},
         vectors={name: np.asarray(values, np.float32) for name, values in vectors.items()},
         action=np.asarray(action, np.float32),
         episode_ends=ends,
@@ -113,20 +111,29 @@ def read_pusht(path: Path | str, with_images: bool = True) -> ReplayBuffer:
     )
 
 
-def _array(group: zarr.Group, path: Path, name: str) -> NDArray[Any]:
-    try:
-        return np.asarray(group[name][:])  # type: ignore[index]
-    except KeyError:
-        raise ReplayBufferError(f"{path}: {name} is missing") from None
+def _check_finite(path: Path, name: str, rows: NDArray[Any], ends: NDArray[np.int64]) -> None:
+    bad = ~np.isfinite(rows).all(axis=1)
+    if bad.any():
+        step = int(np.argmax(bad))
+        column = int(np.argmax(~np.isfinite(rows[step])))
+        episode = int(np.searchsorted(ends, step, side="right"))
+        raise ReplayBufferError(
+            f"{path}: data/{name} is not finite at step {step} "
+            f"(episode {episode}, column {column}: {float(rows[step, column])})"
+        )
 
 
-def _read_images(group: zarr.Group, path: Path, count: int) -> NDArray[np.uint8]:
-    try:
-        source: Any = group["data/img"]
-    except KeyError:
-        raise ReplayBufferError(f"{path}: data/img is missing") from None
-    images = np.empty((count, *source.shape[1:]), np.uint8)
+def _read_images(path: Path, count: int) -> NDArray[np.uint8]:
+    source = open_array(path, "data/img")
+    if len(source.shape) != 4 or source.shape[0] != count or source.shape[3] != 3:
+        raise ReplayBufferError(f"{path}: data/img is {source.shape}, expected ({count}, height, width, 3)")
+    images = np.empty(source.shape, np.uint8)
     rows = int(source.chunks[0])
     for start in range(0, count, rows):  # by chunks: the floats of all images at once would take four times as much
-        images[start : start + rows] = np.rint(source[start : start + rows])
+        part = read_rows(path, "data/img", source, start, start + rows)
+        if not (part.min() >= 0 and part.max() <= 255):  # also if there is a NaN
+            raise ReplayBufferError(
+                f"{path}: data/img has values outside 0..255 in steps {start} to {start + rows - 1}"
+            )
+        images[start : start + rows] = np.rint(part)
     return images
