@@ -8,6 +8,8 @@ from dp_policy.peers.fields import Fields
 
 #: What diffusers takes where a configuration says nothing.
 BETA_START, BETA_END = 0.0001, 0.02
+#: What the network predicts, by diffusers' names.
+PREDICTIONS = {"epsilon": "epsilon", "sample": "sample", "v_prediction": "v"}
 
 
 def read_schedule(fields: Fields, sampler: str, owner: Fields) -> dict[str, Any]:
@@ -33,10 +35,11 @@ def read_schedule(fields: Fields, sampler: str, owner: Fields) -> dict[str, Any]
     section = {
         "train_steps": levels,
         "schedule": schedule,
-        "prediction": fields.require("prediction_type", ("epsilon", "sample"), "epsilon"),
+        "prediction": PREDICTIONS[fields.require("prediction_type", tuple(PREDICTIONS), "epsilon")],
         "clip_sample": fields.flag("clip_sample", True),
         "sampler": sampler,
-        "spacing": fields.require("timestep_spacing", ("leading", "linspace", "trailing"), "leading"),
+        # of the others diffusers' DDIM steps to levels that it does not visit, ours to those that it does
+        "spacing": fields.require("timestep_spacing", ("leading",), "leading"),
         "inference_steps": inference_steps,
     }
     fields.require("clip_sample_range", (1.0,), 1.0)
