@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from dp_dataset.store import StoreError
 from torch import Tensor
 
 #: Images are read once into memory if they need less than this share of what is free.
@@ -50,7 +51,11 @@ class ChunkedImages:
         return self.chunk_rows * int(np.prod(self.shape[1:]))
 
     def gather(self, frames: np.ndarray) -> Tensor:
-        """Images (..., H, W, 3) uint8 of the frames (...)."""
+        """Images (..., H, W, 3) uint8 of the frames (...).
+
+        Raises:
+            StoreError: a chunk is damaged.
+        """
         flat = frames.reshape(-1)
         images = torch.empty((len(flat), *self.shape[1:]), dtype=torch.uint8)
         chunks = flat // self.chunk_rows
@@ -67,7 +72,11 @@ class ChunkedImages:
                 return self._chunks[chunk]
         start = chunk * self.chunk_rows
         # decoded outside the lock, so that threads decode side by side; rarely two decode the same chunk
-        decoded = torch.from_numpy(np.asarray(self._array[start : start + self.chunk_rows]))
+        try:
+            decoded = torch.from_numpy(np.asarray(self._array[start : start + self.chunk_rows]))
+        except (OSError, ValueError, RuntimeError) as error:
+            rows = f"{start} to {start + self.chunk_rows - 1}"
+            raise StoreError(f"images {rows} of {self._array.store_path} cannot be read: {error}") from None
         with self._lock:
             self.chunks_read += 1
             self._chunks[chunk] = decoded
