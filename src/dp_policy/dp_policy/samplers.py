@@ -32,7 +32,7 @@ class Sampler(ABC):
     #: (S,) int64 levels, descending.
     timesteps: Tensor
 
-    def begin(self) -> None:  # noqa: B027: most processes remember nothing
+    def begin(self) -> None:  # noqa: B027 - most processes remember nothing
         """Forget the run before."""
 
     @abstractmethod
