@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from dp_policy.config import EncoderConfig, PolicyConfig
+from dp_policy.config import EncoderConfig, PolicyConfig, PolicyConfigError
 from dp_policy.encoders import CompactEncoder, build_image_network
 from dp_policy.policy import Batch, ObservationError, VisuomotorPolicy
 
@@ -16,6 +16,11 @@ def test_compact_starts_as_its_stem() -> None:
     before = encoder(images)
     encoder.blocks = torch.nn.Sequential()
     torch.testing.assert_close(encoder(images), before)
+
+
+def test_compact_needs_whole_blocks(small_config: Callable[..., PolicyConfig]) -> None:
+    with pytest.raises(PolicyConfigError, match="images of 32x30 pixels do not divide into the blocks of 4x4"):
+        VisuomotorPolicy(small_config(observation={"image_width": 30}))
 
 
 def test_frames_are_encoded_alone(small_config: Callable[..., PolicyConfig]) -> None:

@@ -181,6 +181,19 @@ def test_other_version_of_transformers_is_named(tmp_path: Path, pretrained: Call
         load_checkpoint(tmp_path / "checkpoint")
 
 
+@pytest.mark.parametrize("kind", ["vit", "clip", "resnet"])
+def test_half_precision(tmp_path: Path, pretrained: Callable[..., PolicyConfig], kind: str) -> None:
+    """As bf16 training runs it; images of another size than that of the pretraining."""
+    save_model(tmp_path, kind)
+    policy = trained_on(pretrained("mean", size=48)).eval()
+    frame = {"front": torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8)}
+    with torch.no_grad():
+        exact = policy.encode_frame(frame, torch.zeros(2, 0))
+        rounded = policy.set_precision(torch.bfloat16).encode_frame(frame, torch.zeros(2, 0))
+    assert rounded.dtype == torch.bfloat16
+    assert (rounded - exact).norm() < 0.05 * exact.norm()
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_every_camera_gets_the_weights(small_config: Callable[..., PolicyConfig], tmp_path: Path, shared: bool) -> None:
     save_model(tmp_path, "vit")

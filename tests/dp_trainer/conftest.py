@@ -102,3 +102,9 @@ def state_config() -> Callable[..., PolicyConfig]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_blobs() -> Callable[..., Path]:
+    """Writer of stores."""
+    return write_store

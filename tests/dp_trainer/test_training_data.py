@@ -26,6 +26,12 @@ from dp_trainer.training_data import (
 from dp_trainer.training_run import TrainingRun
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, write_blobs: Callable[..., Path]) -> Path:
+    """Five episodes of 20 steps."""
+    return write_blobs(tmp_path_factory.mktemp("stores") / "few.zarr", 5)
+
+
 def policy_config(**sections: dict) -> PolicyConfig:
     small = {
         "encoder": {"kind": "compact", "width": 8, "features": 8, "keypoints": 4, "blocks": 1},
@@ -82,18 +88,18 @@ def ruin_a_chunk(store: Path) -> None:
             r"data/proprioception is not finite at step 41 \(episode 2, column 0: -inf\)",
         ),
         (change("meta/episode_ends", put_end(1, 20)), "episode 1 has 0 steps"),
-        (change("meta/episode_ends", put_end(-1, 4990)), "episodes end at step 4990, but there are 5000 steps"),
+        (change("meta/episode_ends", put_end(-1, 90)), "episodes end at step 90, but there are 100 steps"),
         (
-            replace("data/action", np.zeros((4999, 10), np.float32)),
-            r"data/action is \(4999, 10\), expected \(5000, columns\)",
+            replace("data/action", np.zeros((99, 10), np.float32)),
+            r"data/action is \(99, 10\), expected \(100, columns\)",
         ),
         (
-            replace("data/image/front", np.zeros((4999, 32, 32, 3), np.uint8)),
-            r"data/image/front is uint8 \(4999, 32, 32, 3\), expected uint8 \(5000, height, width, 3\)",
+            replace("data/image/front", np.zeros((99, 32, 32, 3), np.uint8)),
+            r"data/image/front is uint8 \(99, 32, 32, 3\), expected uint8 \(100, height, width, 3\)",
         ),
         (
-            replace("data/image/front", np.zeros((5000, 4, 4, 3), np.float32)),
-            r"data/image/front is float32 \(5000, 4, 4, 3\), expected uint8",
+            replace("data/image/front", np.zeros((100, 4, 4, 3), np.float32)),
+            r"data/image/front is float32 \(100, 4, 4, 3\), expected uint8",
         ),
         (lambda store: shutil.rmtree(store / "data/image/front"), r"is damaged: KeyError.*front"),
         (lambda store: shutil.rmtree(store / "data/valid"), r"is damaged: KeyError.*valid"),
@@ -101,27 +107,27 @@ def ruin_a_chunk(store: Path) -> None:
         (lambda store: (store / "zarr.json").write_text("{"), "is damaged: "),
     ],
 )
-def test_damaged_stores_are_named(blob_store: Path, tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
-    store = Path(shutil.copytree(blob_store, tmp_path / "bad.zarr"))
-    damage(store)
+def test_damaged_stores_are_named(store: Path, tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
+    bad = Path(shutil.copytree(store, tmp_path / "bad.zarr"))
+    damage(bad)
     with pytest.raises(TrainingDataError, match=words) as found:
-        load_training_data(store)
-    assert str(store) in str(found.value)
+        load_training_data(bad)
+    assert str(bad) in str(found.value)
 
 
-def test_invalid_steps_may_hold_anything(blob_store: Path, tmp_path: Path) -> None:
-    store = Path(shutil.copytree(blob_store, tmp_path / "gap.zarr"))
-    change("data/action", put(7, 2, np.nan))(store)
-    group = zarr.open_group(str(store), mode="r+")
+def test_invalid_steps_may_hold_anything(store: Path, tmp_path: Path) -> None:
+    gap = Path(shutil.copytree(store, tmp_path / "gap.zarr"))
+    change("data/action", put(7, 2, np.nan))(gap)
+    group = zarr.open_group(str(gap), mode="r+")
     valid = group["data/valid"][:]
     valid[7] = False
     group["data/valid"][:] = valid
-    assert not load_training_data(store).valid[7]
+    assert not load_training_data(gap).valid[7]
 
 
-def test_images_are_read_only_if_seen(blob_store: Path) -> None:
-    assert load_training_data(blob_store, ObservationConfig(images=False)).images == {}
-    assert load_training_data(blob_store).image_size == (32, 32)
+def test_images_are_read_only_if_seen(store: Path) -> None:
+    assert load_training_data(store, ObservationConfig(images=False)).images == {}
+    assert load_training_data(store).image_size == (32, 32)
 
 
 def made_up(**changes: Any) -> TrainingData:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dp_policy.colour_jitter import ColourJitter
-from dp_policy.config import EncoderConfig, PolicyConfig
+from dp_policy.config import EncoderConfig, PolicyConfig, PolicyConfigError
 from dp_policy.framing import Framing
 from dp_policy.normaliser import Normaliser
 from dp_policy.pretrained_trunk import build_pretrained_trunk
@@ -124,7 +124,17 @@ class PretrainedEncoder(ImageNetwork):
 
 
 def build_image_network(config: EncoderConfig, size: tuple[int, ...]) -> ImageNetwork:
-    """The network of ``config.kind`` for one camera; ``size`` is that of the images that it sees, pixels."""
+    """The network of ``config.kind`` for one camera; ``size`` is that of the images that it sees, pixels.
+
+    Raises:
+        PolicyConfigError: the images do not fit the network.
+    """
+    block = config.space_to_depth
+    if config.kind == "compact" and (size[0] % block or size[1] % block):
+        raise PolicyConfigError(
+            f"encoder: images of {size[0]}x{size[1]} pixels do not divide into the blocks of {block}x{block} of the "
+            f"compact encoder; set encoder.resize or encoder.crop to multiples of encoder.space_to_depth"
+        )
     if config.kind == "pretrained":
         return PretrainedEncoder(config, size)
     return CompactEncoder(config) if config.kind == "compact" else ResNetEncoder(config)
