@@ -51,6 +51,54 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     torch.testing.assert_close(layer.weight.detach(), before)
 
 
+def test_groups_by_hand() -> None:
+    """The first step of AdamW is w (1 - lr wd) - lr sign(g), with lr and wd of the group."""
+    module = nn.Module()
+    module.encoder = nn.Linear(1, 1, bias=False)
+    module.trunk = nn.Linear(1, 1, bias=False)
+    module.trunk.learning_rate_scale = 0.1
+    for layer in (module.encoder, module.trunk):
+        nn.init.constant_(layer.weight, 2.0)
+    config = TrainingConfig(warmup_steps=0, learning_rate=0.1, weight_decay=0.5, encoder_weight_decay=0.0)
+    optimiser = MasterWeightOptimiser(module, config)
+    (module.encoder.weight + module.trunk.weight).sum().backward()
+    optimiser.step(0)
+    assert module.encoder.weight.item() == pytest.approx(2.0 - 0.1, abs=1e-5)
+    assert module.trunk.weight.item() == pytest.approx(2.0 * (1 - 0.01 * 0.5) - 0.01, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_collected_gradients_add_up_in_float32(dtype: torch.dtype) -> None:
+    """256 + 1 is 256 in bf16: the sum must not be taken there."""
+    layer = nn.Linear(1, 1, bias=False).to(dtype)
+    optimiser = MasterWeightOptimiser(layer, CONFIG)
+    for size in (256.0, 1.0, 1.0):
+        layer(torch.full((1, 1), size, dtype=dtype)).sum().backward()
+        optimiser.collect()
+    assert optimiser.gradients()[0].item() == 258.0
+    assert float(optimiser.step(0)) == 258.0
+    assert optimiser.gradients()[0].item() == 0.0  # nothing is left for the next step
+
+
+def test_frozen_weights_are_left_out() -> None:
+    module = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    module[0].requires_grad_(False)
+    optimiser = MasterWeightOptimiser(module, CONFIG)
+    assert optimiser.names == ["1.weight", "1.bias"] and len(optimiser.masters) == 2
+
+
+def test_a_skipped_step_leaves_moments_and_count() -> None:
+    layer = nn.Linear(1, 1)
+    optimiser = MasterWeightOptimiser(layer, CONFIG)
+    layer(torch.ones(1, 1)).sum().backward()
+    optimiser.step(0)
+    before = {name: tensor.clone() for name, tensor in optimiser.state_tensors().items()}
+    layer(torch.full((1, 1), math.nan)).sum().backward()
+    optimiser.step(1)
+    after = optimiser.state_tensors()
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_state_survives_channels_last_weights() -> None:
     """The fused kernel walks raw memory, so reloaded moments must have the memory format of their weights."""
 
