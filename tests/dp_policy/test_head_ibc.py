@@ -58,7 +58,7 @@ def test_both_searches_find_the_minimum_of_a_known_energy(inference: str, inside
 
 
 def test_sampling_in_parts_covers_all_observations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dp_policy.heads.ibc.ENERGIES_AT_ONCE", 128)
+    monkeypatch.setattr("dp_policy.heads.ibc.NUMBERS_AT_ONCE", 64 * 32 * 2)
     head = IbcHead(config(), 3)
     assert head.sample(torch.randn(5, 6), torch.Generator()).shape == (5, 2, 2)
 

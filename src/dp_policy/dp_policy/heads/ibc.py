@@ -22,8 +22,8 @@ from dp_policy.energy import (
 from dp_policy.exact_buffers import ExactBuffers
 from dp_policy.heads.base import ActionHead
 
-#: Energies computed at once when chunks are drawn; more observations are done one part after the other.
-ENERGIES_AT_ONCE = 2**18
+#: Numbers per layer computed at once when chunks are drawn; more observations are done one part after the other.
+NUMBERS_AT_ONCE = 2**26
 
 
 class ActionBounds(ExactBuffers):
@@ -116,7 +116,7 @@ class IbcHead(ActionHead):
     ) -> Tensor:
         """Search sequences of low energy, each draw from its own start, see :meth:`ActionHead.sample`."""
         repeated = condition.to(self.dtype).repeat_interleave(draws, dim=0)
-        parts = repeated.split(max(1, ENERGIES_AT_ONCE // self.config.samples))
+        parts = repeated.split(max(1, NUMBERS_AT_ONCE // (self.config.samples * self.config.width)))
         found = torch.cat([self._search(part, generator) for part in parts])
         return found.view(-1, self.action.horizon, self.action.dim)
 
