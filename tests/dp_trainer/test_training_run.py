@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dp_policy.config import PolicyConfig
+from dp_policy.config import METHODS, PolicyConfig
 from dp_trainer.process_group import ProcessGroup, ProcessGroupError
 from dp_trainer.training_run import TrainingRun
 from dp_trainer.windows import TrainingData, load_training_data, resolve_config
@@ -137,3 +137,24 @@ def test_validation_repeats_and_tells_units(data: TrainingData, state_config: Ca
                     count += 1
     assert first.action_error == pytest.approx((squares / count) ** 0.5, rel=1e-4)
     assert first.position_error == pytest.approx(distances / count, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_may_be_split(data: TrainingData, state_config: Callable[..., PolicyConfig], method: str) -> None:
+    """Whatever a method draws while it trains, it must draw for the whole batch."""
+    no_dropout = {f"{place}_dropout": 0.0 for place in ("embedding", "residual", "attention")}
+    sizes = {
+        "lstm_gmm": {"hidden": 16, "layers": 1},
+        "ibc": {"width": 16, "depth": 2, "negative_count": 8},
+        "bet": {"layers": 1, "heads": 2, "width": 16, "bins": 4, **no_dropout},
+    }
+    mapping = {**state_config(padded_step_weight=1.0).to_dict(), "method": method}
+    if method in sizes:
+        mapping[method] = sizes[method]
+    if method in ("lstm_gmm", "bet"):  # one action for each frame
+        mapping["action"] = {"horizon": 2, "past": 1, "steps": 1}
+    config = PolicyConfig.from_dict(mapping)
+    whole, wanted = run_steps(data, config, 2)
+    _, found = run_steps(data, config.with_training(accumulation=4), 2)
+    assert whole.config.method == method
+    assert found == [pytest.approx(row, rel=1e-3) for row in wanted]
