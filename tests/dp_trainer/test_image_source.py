@@ -66,6 +66,9 @@ def test_memory_decides_where_images_stay(stored: zarr.Array, monkeypatch: pytes
     for free, kind in ((2 * needed, torch.Tensor), (needed, ChunkedImages)):  # 60 % of what is free may be taken
         monkeypatch.setattr(image_source, "available_memory", lambda free=free: free)
         assert isinstance(load_images({"front": stored})["front"], kind)
+    monkeypatch.setattr(image_source, "available_memory", lambda: 2 * needed)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each process holds its own
+    assert isinstance(load_images({"front": stored})["front"], ChunkedImages)
 
 
 def test_windows_on_disk_are_shuffled_among_few_chunks(stored: zarr.Array, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,8 +90,9 @@ Images = Tensor | ChunkedImages
 
 
 def load_images(arrays: Mapping[str, Any]) -> dict[str, Images]:
-    """Images of each camera, in memory if all fit into the free share of it."""
-    needed = sum(int(np.prod(array.shape)) for array in arrays.values())
+    """Images of each camera, in memory if all fit into the free share of it, once for every process that trains here."""
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun and accelerate
+    needed = processes * sum(int(np.prod(array.shape)) for array in arrays.values())
     if needed > available_memory() * MEMORY_SHARE:
         kept = 2 * SHUFFLED_BYTES // max(1, len(arrays))
         return {name: ChunkedImages(array, kept) for name, array in arrays.items()}
