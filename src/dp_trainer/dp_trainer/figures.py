@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -98,7 +99,7 @@ def _start_wandb(folder: Path, config: PolicyConfig) -> Any:
             "or leave training.wandb empty"
         ) from None
     id_file = folder / WANDB_ID_FILE
-    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else wandb.util.generate_id()
+    run_id = id_file.read_text(encoding="utf-8").strip() if id_file.is_file() else secrets.token_hex(4)
     id_file.write_text(run_id, encoding="utf-8")
     try:
         return wandb.init(
