@@ -39,7 +39,7 @@ def load_policy(checkpoint: Path, sampling: Mapping[str, Any] | None = None) -> 
 
     Raises:
         CheckpointError: the checkpoint is missing or damaged.
-        PolicyConfigError: the method has no such key or the value is not valid.
+        ConfigurationError: the method has no such key or the value is not valid.
     """
     loaded = load_checkpoint(checkpoint)
     if not sampling:

@@ -182,8 +182,8 @@ def _write_comparison(out: Path, runs: list[MethodRun], settings: ComparisonSett
     table = comparison_table(rows)
     (out / "table.md").write_text(table, encoding="utf-8")
     write_results(out / "results.json", "benchmark pusht", rows, {"settings": settings.to_dict()})
-    budget = f"{settings.minutes:g} min" if settings.minutes else "the same data"
-    plot_comparison(rows, out / "comparison.png", f"Push-T: {budget} of training, {settings.episodes} unseen starts")
+    budget = f"{settings.minutes:g} min of training, " if settings.minutes else ""
+    plot_comparison(rows, out / "comparison.png", f"Push-T: {budget}{settings.episodes} unseen starts")
     print(f"\n{table}\nwritten to {out}: table.md, results.json, comparison.png")
     return rows
 

@@ -1,0 +1,70 @@
+"""Worker processes: results in order, failures explained, nobody left behind."""
+
+import os
+import time
+
+import pytest
+from dp_benchmark.errors import BenchmarkError
+from dp_benchmark.processes import WorkerError, run_jobs
+
+
+def square(job, tell):
+    tell(os.getpid())
+    return job * job
+
+
+def fail(job, tell):
+    if job == 1:
+        raise BenchmarkError("job one cannot be done")
+    return job
+
+
+def bug(job, tell):
+    raise KeyError("forgotten")
+
+
+def die(job, tell):
+    os._exit(3)
+
+
+def sleep_long(job, tell):
+    tell(os.getpid())
+    time.sleep(60)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_results_keep_the_order_of_the_jobs_and_processes_are_reused():
+    pids = []
+    assert run_jobs(square, [3, 1, 2, 5], 2, lambda job, pid: pids.append(pid)) == [9, 1, 4, 25]
+    assert len(pids) == 4 and 1 <= len(set(pids)) <= 2 and os.getpid() not in pids
+    assert not any(alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize(
+    ("work", "named"), [(fail, "job one cannot be done"), (bug, "KeyError.*forgotten"), (die, "exit status 3")]
+)
+def test_a_failed_job_says_why(work, named, capfd):
+    with pytest.raises(WorkerError, match=named):
+        run_jobs(work, [0, 1], 1)
+
+
+def test_an_interruption_ends_all_processes():
+    pids = []
+
+    def interrupt(job, pid):
+        pids.append(pid)
+        if len(pids) == 2:
+            raise KeyboardInterrupt
+
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(sleep_long, [0, 1], 2, interrupt)
+    assert time.monotonic() - begin < 30
+    assert not any(alive(pid) for pid in pids)
