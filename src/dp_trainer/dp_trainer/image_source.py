@@ -90,7 +90,7 @@ Images = Tensor | ChunkedImages
 
 
 def load_images(arrays: Mapping[str, Any]) -> dict[str, Images]:
-    """Images of each camera, in memory if all fit into the free share of it, once for every process that trains here."""
+    """Images of each camera, in memory if all fit into the free share, once for every process here."""
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun and accelerate
     needed = processes * sum(int(np.prod(array.shape)) for array in arrays.values())
     if needed > available_memory() * MEMORY_SHARE:
