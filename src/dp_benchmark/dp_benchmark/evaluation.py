@@ -101,6 +101,20 @@ class EvaluationWatcher(Protocol):
         """An episode has ended; they come in no particular order."""
 
 
+def checkpoint_figures(scores: Sequence[PushTScore]) -> dict[str, Any]:
+    """The paper's two figures of a training, over its last checkpoints: the best score, and the mean of all.
+
+    The best one is chosen by the very episodes that it is reported on, which flatters it; the mean is not chosen.
+    """
+    rows = [score.summary() for score in scores]
+    figures = {"checkpoints": len(rows), "episodes": rows[0]["episodes"]}
+    for key in ("score", "success", "mean_max_coverage"):
+        values = [row[key] for row in rows]
+        figures[f"max_{key}"] = max(values)
+        figures[f"mean_{key}"] = float(np.mean(values))
+    return figures
+
+
 @dataclass(frozen=True)
 class _Group:
     """One job of a worker process."""
@@ -159,6 +173,7 @@ def evaluate_pusht(
         ConfigurationError: ``sampling`` does not fit the method.
     """
     _check(episodes, seed, workers, max_steps, videos, video_folder)
+    _check_device(device)
     load_simulator()
     loaded = load_policy(checkpoint, sampling)
     check_suits_pusht(loaded.config, str(checkpoint))
@@ -203,6 +218,18 @@ def _check(episodes: int, seed: int, workers: int, max_steps: int, videos: int, 
             raise BenchmarkError(f"{name} = {value} is not valid; at least 0")
     if videos and video_folder is None:
         raise BenchmarkError("videos are asked for, but no folder for them is given")
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise BenchmarkError(f"device = {device!r} cannot be used: {reason}; valid here: {_devices()}") from None
+
+
+def _devices() -> str:
+    return "cpu, cuda" if torch.cuda.is_available() else "cpu"
 
 
 def measure_chunk_ms(loaded: LoadedPolicy, device: str = "cpu") -> float:

@@ -30,6 +30,18 @@ def find_checkpoint(path: Path) -> Path:
     return found[-1]
 
 
+def last_checkpoints(run: Path, count: int) -> list[Path]:
+    """The newest checkpoints of a training run, oldest first.
+
+    Raises:
+        CheckpointError: the run does not have so many.
+    """
+    found = checkpoint_folders(run) if run.is_dir() else []
+    if not 1 <= count <= len(found):
+        raise CheckpointError(f"{run} has {len(found)} checkpoints, not {count}: training.kept_checkpoints keeps more")
+    return found[-count:]
+
+
 def load_policy(checkpoint: Path, sampling: Mapping[str, Any] | None = None) -> LoadedPolicy:
     """Load a checkpoint, with other values in the section of its method.
 

@@ -11,6 +11,7 @@ from dp_bringup.errors import CommandError
 from dp_bringup.results import add_json_argument, write_results
 
 if TYPE_CHECKING:
+    from dp_benchmark.evaluation import PushTScore
     from dp_benchmark.lockstep import EpisodeResult
 
 EXAMPLES = """examples:
@@ -46,6 +47,9 @@ def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
     pusht.add_argument("--videos", type=int, default=0, metavar="K", help="film the first K episodes (default: 0)")
     pusht.add_argument("--out", type=Path, help="folder for videos (default: a new one under runs/)")
     pusht.add_argument("--device", default="cpu", help="torch device of the policy (default: cpu)")
+    pusht.add_argument(
+        "--last", type=int, metavar="N", help="score the last N checkpoints of a run (the paper's protocol: 10)"
+    )
     add_sampling_arguments(pusht)
     add_json_argument(pusht)
 
@@ -96,14 +100,36 @@ def _run_sim(args: argparse.Namespace) -> int:
 
 
 def _run_pusht(args: argparse.Namespace) -> int:
-    from dp_benchmark.evaluation import evaluate_pusht
-    from dp_benchmark.policies import find_checkpoint
+    from dp_benchmark.evaluation import checkpoint_figures
+    from dp_benchmark.policies import find_checkpoint, last_checkpoints
 
     if (args.folder is None) == (args.checkpoint is None):
         raise CommandError("name one checkpoint: dp eval pusht --checkpoint FOLDER")
-    checkpoint = find_checkpoint(args.checkpoint or args.folder)
-    print(f"checkpoint: {checkpoint}", flush=True)
+    place = args.checkpoint or args.folder
     videos = (args.out or _new_folder()) / "videos" if args.videos else None
+    if args.last is None:
+        score = _score_pusht(args, find_checkpoint(place), videos)
+        write_results(args.json, "eval pusht", [episode.row() for episode in score.episodes], score.summary())
+    else:
+        scores = [_score_pusht(args, checkpoint, videos) for checkpoint in last_checkpoints(place, args.last)]
+        figures = checkpoint_figures(scores)
+        print(
+            f"score of the paper over {args.last} checkpoints, best / mean: "
+            f"{figures['max_score']:.3f} / {figures['mean_score']:.3f}; "
+            f"success {figures['max_success']:.2f} / {figures['mean_success']:.2f}"
+        )
+        write_results(args.json, "eval pusht", [score.summary() for score in scores], figures)
+    if videos:
+        print(f"videos: {videos}")
+    return 0
+
+
+def _score_pusht(args: argparse.Namespace, checkpoint: Path, videos: Path | None) -> PushTScore:
+    """Evaluate one checkpoint and print its figures."""
+    from dp_benchmark.evaluation import evaluate_pusht
+
+    print(f"checkpoint: {checkpoint}", flush=True)
+    folder = videos / checkpoint.name if videos and args.last is not None else videos
     with EpisodeBar("evaluate") as watcher:
         score = evaluate_pusht(
             checkpoint,
@@ -113,16 +139,12 @@ def _run_pusht(args: argparse.Namespace) -> int:
             max_steps=args.max_steps,
             sampling=sampling_changes(args),
             videos=args.videos,
-            video_folder=videos,
+            video_folder=folder,
             watcher=watcher,
             device=args.device,
         )
-    summary = score.summary()
-    print(describe_pusht(summary))
-    if videos:
-        print(f"videos: {videos}")
-    write_results(args.json, "eval pusht", [episode.row() for episode in score.episodes], summary)
-    return 0
+    print(describe_pusht(score.summary()), flush=True)
+    return score
 
 
 class EpisodeBar:
