@@ -22,6 +22,7 @@ RESUMABLE_KEYS = (
     "device",
     "compile",
     "accumulation",
+    "constant_action_columns",
     "wandb",
 )
 
