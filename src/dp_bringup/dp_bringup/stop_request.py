@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from types import FrameType, TracebackType
+
+#: A launcher passes a Ctrl-C on to children that have had it from the terminal; within this time it is the same one.
+ECHO_S = 1.0
 
 
 class StopRequest:
@@ -12,11 +16,15 @@ class StopRequest:
 
     Before the first question (while data load) and at a second Ctrl-C they end the work at once. A second SIGTERM
     does not: launchers send one after the Ctrl-C that their children saw too. For the main thread.
+
+    Args:
+        notice: printed at the first signal, unless empty.
     """
 
     def __init__(self, notice: str) -> None:
         self._notice = notice
         self._asked_for = self._requested = False
+        self._requested_s = 0.0
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -34,8 +42,11 @@ class StopRequest:
         return self._requested
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if not self._asked_for or (self._requested and number == signal.SIGINT):
+        now_s = time.monotonic()
+        again = self._requested and number == signal.SIGINT and now_s - self._requested_s > ECHO_S
+        if again or not self._asked_for:
             raise KeyboardInterrupt
         if not self._requested:
-            self._requested = True
-            print(f"\n{self._notice}", file=sys.stderr, flush=True)
+            self._requested, self._requested_s = True, now_s
+            if self._notice:
+                print(f"\n{self._notice}", file=sys.stderr, flush=True)

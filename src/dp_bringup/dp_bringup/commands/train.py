@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
             )
             shown.update(state.step - shown.n)
 
-        with StopRequest("ending after this step; Ctrl-C again ends at once") as stop:
+        notice = "ending after this step; Ctrl-C again ends at once" if is_main_process() else ""
+        with StopRequest(notice) as stop:
             result = train(args.store, config, args.out, total, seed, progress, args.resume, stop)
     if is_main_process():
         _report(args, config, seed, result)
