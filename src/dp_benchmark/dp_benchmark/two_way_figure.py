@@ -38,7 +38,7 @@ def draw_two_way(file: Path, demonstrations: NDArray[np.float64], rollouts: Mapp
     panels = 1 + len(rollouts)
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(2.5 * columns + 0.4, 3.5 * rows + 0.7), dpi=130, layout="constrained")
+    figure = Figure(figsize=(2.5 * columns + 0.4, 3.5 * rows + 0.7), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     grid = np.atleast_1d(figure.subplots(rows, columns, sharex=True, sharey=True)).ravel()
     _draw_scene(grid[0], demonstrations[:60], GREY, 0.7)
