@@ -26,32 +26,29 @@ class Affine:
     @classmethod
     def from_product(cls, scale: Tensor, offset: Tensor, name: str, dim: int) -> Affine:
         """The map ``x * scale + offset`` for ``dim`` columns; one number stands for all of them."""
-        factor, shift = (value.double().flatten() for value in (scale, offset))
-        return cls(-shift / factor, 1.0 / factor).expanded(name, dim)
+        scale, offset = _columns(scale, name, dim), _columns(offset, name, dim)
+        return cls(-offset / scale, 1.0 / scale).checked(name)
 
     @classmethod
     def from_range(cls, low: Tensor, high: Tensor, name: str, dim: int) -> Affine:
         """The map of ``low`` to -1 and ``high`` to 1."""
-        low, high = low.double().flatten(), high.double().flatten()
-        return cls((low + high) / 2, (high - low) / 2).expanded(name, dim)
+        low, high = _columns(low, name, dim), _columns(high, name, dim)
+        return cls((low + high) / 2, (high - low) / 2).checked(name)
 
     @classmethod
     def from_mean(cls, mean: Tensor, std: Tensor, name: str, dim: int) -> Affine:
         """The map to zero mean and unit spread."""
-        return cls(mean.double().flatten(), std.double().flatten()).expanded(name, dim)
+        return cls(_columns(mean, name, dim), _columns(std, name, dim)).checked(name)
 
-    def expanded(self, name: str, dim: int) -> Affine:
-        """The same for ``dim`` columns.
+    def checked(self, name: str) -> Affine:
+        """The same, if it can be undone.
 
         Raises:
-            PeerCheckpointError: there are figures for another number of columns, or they are not finite, or a scale
-                is zero.
+            PeerCheckpointError: figures are not finite or a scale is zero.
         """
-        if self.offset.shape != self.scale.shape or self.offset.numel() not in (1, dim):
-            raise PeerCheckpointError(f"the normaliser of {name} has {self.offset.numel()} columns, not {dim}")
         if not all(bool(torch.isfinite(value).all()) for value in (self.offset, self.scale)) or (self.scale == 0).any():
             raise PeerCheckpointError(f"the normaliser of {name} was never fitted: its figures are not finite")
-        return Affine(self.offset.expand(dim), self.scale.expand(dim))
+        return self
 
     def then(self, after: Affine) -> Affine:
         """First this map, then ``after``."""
@@ -67,6 +64,12 @@ class Affine:
     def weights(self, prefix: str) -> dict[str, Tensor]:
         """The buffers ``<prefix>.offset`` and ``<prefix>.scale``."""
         return {f"{prefix}.{key}": getattr(self, key).float() for key in ("offset", "scale")}
+
+
+def _columns(value: Tensor, name: str, dim: int) -> Tensor:
+    if value.numel() not in (1, dim):
+        raise PeerCheckpointError(f"the normaliser of {name} has {value.numel()} columns, not {dim}")
+    return value.double().flatten().expand(dim)
 
 
 #: Of torchvision's pretrained networks, for images in [0, 1].

@@ -51,7 +51,7 @@ class Fields:
     def numbers(self, key: str) -> tuple[int, ...]:
         """A list of whole numbers."""
         value = self.take(key)
-        if not isinstance(value, Sequence) or not all(type(item) is int for item in value):
+        if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
             raise self.refusal(key, value, "a list of whole numbers")
         return tuple(value)
 
@@ -62,9 +62,13 @@ class Fields:
             raise self.refusal(key, value, ", ".join(repr(one) for one in supported))
         return value
 
-    def section(self, key: str) -> Fields:
+    def section(self, key: str, default: Any = _REQUIRED) -> Fields:
         """A mapping inside."""
-        return Fields(self.take(key), f"{self.where}.{key}")
+        return Fields(self.take(key, default), f"{self.where}.{key}")
+
+    def names(self) -> tuple[str, ...]:
+        """All keys, in the order of the file; they are not read by that."""
+        return tuple(self._mapping)
 
     def pass_over(self, *keys: str) -> None:
         """Keys that do not change what the policy computes."""

@@ -85,29 +85,32 @@ def read_lerobot(folder: Path, which: str | None = None) -> PeerPolicy:
 
 
 def _read_features(fields: Fields) -> Features:
-    by_type = fields.take("normalization_mapping", {})
     if fields.take("input_shapes", None):  # before 0.1
-        modes = {**fields.take("input_normalization_modes", {}), **fields.take("output_normalization_modes", {})}
-        modes = {key: mode.upper() for key, mode in modes.items()}
-        shapes = {key: tuple(shape) for key, shape in fields.take("input_shapes").items()}
+        inputs = fields.section("input_shapes")
+        shapes = {key: inputs.numbers(key) for key in inputs.names()}
         kinds = {key: "VISUAL" if key.startswith("observation.image") else _vector_kind(key) for key in shapes}
         action = fields.section("output_shapes").numbers(ACTION)
+        sides = [fields.section(f"{side}_normalization_modes", {}) for side in ("input", "output")]
+        modes = {key: str(side.take(key)).upper() for side in sides for key in side.names()}
     else:
-        inputs, outputs = fields.take("input_features"), fields.section("output_features").section(ACTION)
-        shapes = {key: tuple(feature["shape"]) for key, feature in inputs.items()}
-        kinds = {key: str(feature["type"]) for key, feature in inputs.items()}
-        action = outputs.numbers("shape")
-        modes = {key: by_type.get(kind, "IDENTITY") for key, kind in (*kinds.items(), (ACTION, "ACTION"))}
+        inputs, by_type = fields.section("input_features"), fields.section("normalization_mapping", {})
+        features = {key: inputs.section(key) for key in inputs.names()}
+        shapes = {key: feature.numbers("shape") for key, feature in features.items()}
+        kinds = {key: str(feature.take("type")) for key, feature in features.items()}
+        action = fields.section("output_features").section(ACTION).numbers("shape")
+        modes = {key: by_type.take(kind, "IDENTITY") for key, kind in (*kinds.items(), (ACTION, "ACTION"))}
     images = {key: shape for key, shape in shapes.items() if kinds[key] == "VISUAL"}
     for key, shape in images.items():
         if len(shape) != 3 or shape[0] != 3 or shape != next(iter(images.values())):
-            raise fields.refusal(key, list(shape), "three channels, and the same size for every camera")
-    vectors = {key: shape[0] for key, shape in shapes.items() if key == STATE and kinds[key] == "STATE"}
-    if not vectors or len(action) != 1:
-        raise fields.refusal("input_features", list(shapes), f"features with {STATE}, and an action vector")
-    environment = [key for key, kind in kinds.items() if kind == "ENV"][:1]
-    vectors |= {key: shapes[key][0] for key in environment}
-    return Features(images, vectors, action[0], modes)
+            raise inputs.refusal(key, list(shape), "three channels, and the same size for every camera")
+    read = [key for key, kind in kinds.items() if key == STATE and kind == "STATE"]
+    if not read or len(action) != 1:
+        raise inputs.refusal(STATE, shapes.get(STATE), f"features with {STATE}, and an action vector")
+    read += [key for key, kind in kinds.items() if kind == "ENV"][:1]
+    for key in read:
+        if len(shapes[key]) != 1:
+            raise inputs.refusal(key, list(shapes[key]), "[numbers] of a vector")
+    return Features(images, {key: shapes[key][0] for key in read}, action[0], modes)
 
 
 def _vector_kind(key: str) -> str:
@@ -220,7 +223,9 @@ def _read_encoder(
 
 def _framing(fields: Fields) -> tuple[list[int], list[int]]:
     """Sizes that images are resized to and cropped to; empty: not. A crop follows from a resize and its ratio."""
-    resize, crop = (list(fields.take(key, None) or []) for key in ("resize_shape", "crop_shape"))
+    resize, crop = (
+        list(fields.numbers(key)) if fields.take(key, None) else [] for key in ("resize_shape", "crop_shape")
+    )
     if not resize:
         return [], crop
     ratio = fields.take("crop_ratio", 1.0)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dp_policy.peers.affine import Affine
 from dp_policy.peers.errors import PeerCheckpointError
+from dp_policy.peers.fields import Fields
 from dp_policy.peers.weights import PeerWeights
 
 #: Added to spreads and ranges where numbers are normalised, so that nothing is divided by zero.
@@ -119,30 +120,28 @@ def read_processors(folder: Path) -> tuple[FeatureStatistics, FeatureStatistics]
 
 def _read_processor(folder: Path, name: str, wanted: str) -> FeatureStatistics:
     found = None
-    for step in read_json(folder / name).get("steps", []):
-        kind = step.get("registry_name", step.get("class"))
-        precision = step.get("config", {}).get("float_dtype")
-        if precision not in (None, "float32"):
-            raise PeerCheckpointError(f"{name}: float_dtype = {precision!r} cannot be imported; supported: float32")
+    for number, entry in enumerate(read_json(folder / name).get("steps", [])):
+        step = Fields(entry, f"{name}.steps[{number}]")
+        kind = step.take("registry_name", step.take("class", None))
+        step.section("config", {}).require("float_dtype", (None, "float32"), None)
         if kind == wanted:
             found = step
         elif kind not in NEUTRAL_STEPS:
-            raise PeerCheckpointError(
-                f"{name}: step {kind} cannot be imported; supported: {wanted}, {', '.join(NEUTRAL_STEPS)}"
-            )
+            raise step.refusal("registry_name", kind, f"{wanted}, {', '.join(NEUTRAL_STEPS)}")
     if found is None:
         raise PeerCheckpointError(f"{name} has no step {wanted}")
-    config = found.get("config", {})
-    only = config.get("normalize_observation_keys")
-    by_type = config.get("norm_map", {})
+    config = found.section("config", {})
+    only = config.take("normalize_observation_keys", None)
+    by_type, features = config.section("norm_map", {}), config.section("features", {})
+    kinds = {key: features.section(key).take("type") for key in features.names()}
     modes = {
-        key: by_type.get(feature["type"], "IDENTITY")
-        for key, feature in config.get("features", {}).items()
-        if only is None or feature["type"] == "ACTION" or key in only
+        key: by_type.take(kind, "IDENTITY")
+        for key, kind in kinds.items()
+        if only is None or kind == "ACTION" or key in only
     }
-    state = found.get("state_file")
+    state = found.take("state_file", None)
     figures = read_safetensors(folder / Path(state).name) if state else {}
-    return FeatureStatistics(figures, modes, float(config.get("eps", EPSILON)))
+    return FeatureStatistics(figures, modes, float(config.take("eps", EPSILON)))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -48,8 +48,7 @@ def read_shapes(fields: Fields) -> ObservationShapes:
     observations = fields.section("obs")
     images: dict[str, tuple[int, ...]] = {}
     vectors: dict[str, int] = {}
-    names = tuple(fields.take("obs"))
-    for name in names:
+    for name in observations.names():
         one = observations.section(name)
         shape = one.numbers("shape")
         if one.require("type", ("rgb", "low_dim"), "low_dim") == "rgb":
@@ -66,7 +65,7 @@ def read_shapes(fields: Fields) -> ObservationShapes:
     shape = action.numbers("shape")
     if len(shape) != 1:
         raise action.refusal("shape", list(shape), "[numbers] of a vector")
-    return ObservationShapes(images, vectors, shape[0], names)
+    return ObservationShapes(images, vectors, shape[0], observations.names())
 
 
 @dataclass(frozen=True)
