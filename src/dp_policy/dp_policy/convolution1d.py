@@ -21,7 +21,8 @@ class Conv1d(nn.Conv1d):
 
     ``backend``: ``native`` (torch), ``gemm`` (matrix product with the unfolded taps), ``winograd`` (fewest products,
     see :mod:`dp_policy.winograd1d`; native where the sizes do not allow it) or ``auto``: on a processor gemm for
-    single observations, as when a policy runs, and winograd for float32 batches, as in training; else native.
+    single observations, as when a policy runs, and winograd for float32 batches, as in training; else native, also
+    under torch.compile, which has kernels of its own.
     """
 
     backend: str = "auto"
@@ -36,7 +37,7 @@ class Conv1d(nn.Conv1d):
         return super().forward(x)
 
     def _fastest(self, x: Tensor) -> str:
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return "native"
         if x.shape[0] <= LARGEST_UNFOLDED_BATCH and not torch.is_grad_enabled():
             return "gemm"
