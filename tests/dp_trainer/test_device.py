@@ -38,6 +38,17 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         compile_networks(policy, torch.device("cpu"))
 
 
+def test_a_compiler_that_fails_is_explained(
+    blob_store: Path, tmp_path: Path, state_config: Callable[..., PolicyConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torch._inductor import config as inductor
+
+    monkeypatch.setattr(inductor.cpp, "cxx", ("/bin/false",))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing compiled earlier may be found
+    with pytest.raises(DeviceError, match=r"torch\.compile failed: .*training\.compile = false trains without it"):
+        train(blob_store, state_config(compile=True, device="cpu"), tmp_path / "run")
+
+
 def test_encoders_and_denoiser_are_compiled_and_weights_keep_their_names() -> None:
     observation = {"cameras": ["front", "wrist"], "image_height": 32, "image_width": 32}
     config = PolicyConfig.from_dict({"name": "test", "observation": observation, "denoiser": {"sizes": [8]}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import torch
@@ -79,6 +80,22 @@ def compile_networks(policy: Policy, device: torch.device) -> list[str]:
     for network in parts.values():
         network.compile()
     return list(parts)
+
+
+@contextlib.contextmanager
+def explaining_compiler(compiled: bool) -> Iterator[None]:
+    """Turn a failure of torch.compile, which shows at the first pass, into a :class:`DeviceError`."""
+    if not compiled:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import CppCompileError, InductorError
+
+    try:
+        yield
+    except (TorchDynamoException, CppCompileError, InductorError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise DeviceError(f"torch.compile failed: {reason}; training.compile = false trains without it") from error
 
 
 def _check_compiler(device: torch.device) -> None:

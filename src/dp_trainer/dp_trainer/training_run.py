@@ -14,7 +14,7 @@ from dp_policy.pretrained_weights import load_pretrained_weights
 from torch import Tensor
 
 from dp_trainer.batch_loader import BatchLoader, Piece
-from dp_trainer.device import autocast, compile_networks, move_batch
+from dp_trainer.device import autocast, compile_networks, explaining_compiler, move_batch
 from dp_trainer.ema import Ema
 from dp_trainer.optimiser import MasterWeightOptimiser
 from dp_trainer.process_group import ProcessGroup, ProcessGroupError
@@ -118,11 +118,12 @@ class TrainingRun:
 
     def step(self, step: int, pieces: Sequence[Piece], stop: bool = False) -> StepFigures:
         """One optimiser step on the batch in ``pieces``; no weight changes if the gradient is not finite."""
-        if len(pieces) == 1 and pieces[0].part.is_whole:
-            loss, stopping = self._loss(step, pieces[0]), torch.tensor(float(stop))
-            loss.backward()
-        else:
-            loss, stopping = self._in_pieces(step, pieces, stop)
+        with explaining_compiler(self.config.training.compile):
+            if len(pieces) == 1 and pieces[0].part.is_whole:
+                loss, stopping = self._loss(step, pieces[0]), torch.tensor(float(stop))
+                loss.backward()
+            else:
+                loss, stopping = self._in_pieces(step, pieces, stop)
         norm = self.optimiser.step(step)
         self.ema.update(self.optimiser.masters, step)
         return StepFigures(loss.detach(), norm, stopping)
