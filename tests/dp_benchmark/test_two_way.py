@@ -68,7 +68,7 @@ def test_outcomes_of_known_policies(plan, outcome: str) -> None:
 def test_regression_drives_into_the_pillar_and_diffusion_goes_both_ways_round() -> None:
     data = training_data(*demonstrate(100, np.random.default_rng(0)))
     rollouts = {
-        method: roll_out_policy(train_two_way(two_way_config(method), data, 200, 0), 60, 0)
+        method: roll_out_policy(train_two_way(two_way_config(method), data, 130, 0), 60, 0)
         for method in ("regression", "diffusion")
     }
     assert rollouts["regression"].share("collision") > 0.7
