@@ -1,6 +1,11 @@
 """`dp eval pusht` and `dp benchmark` as a user types them."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import dp_benchmark.evaluation as evaluation
 import pytest
@@ -67,6 +72,41 @@ def test_benchmark_of_samplers(save_tiny, tmp_path, capsys):
     assert "4 variants, 4 of them done" in capsys.readouterr().out
 
 
+def test_benchmark_of_two_ways(tmp_path, capsys):
+    assert main(["benchmark", "two-way", "--methods", "regression,bet", "--steps", "3", "--out", "out"]) == 0
+    text = capsys.readouterr().out
+    assert "| method " in text and "| regression |" in text and "| bet " in text
+    assert (tmp_path / "out" / "two_way.png").is_file()
+
+
+def group_is_alive(process):
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_interrupted_evaluation_ends_all_processes_quietly(tiny_checkpoint, tmp_path):
+    command = [sys.executable, "-m", "dp_bringup.cli", "eval", "pusht", str(tiny_checkpoint)]
+    command += ["--episodes", "100", "--workers", "2", "--max-steps", "100000"]
+    with (tmp_path / "errors").open("w+") as errors:
+        process = subprocess.Popen(command, stdout=errors, stderr=errors, start_new_session=True)
+        deadline = time.monotonic() + 90
+        while "0/100" not in (tmp_path / "errors").read_text():
+            assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "errors").read_text()
+            time.sleep(0.1)
+        time.sleep(0.5)  # the workers are starting up
+        os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does
+        assert process.wait(timeout=30) == 130
+    deadline = time.monotonic() + 10  # multiprocessing's own tracker notices the end a moment later
+    while group_is_alive(process):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    text = (tmp_path / "errors").read_text()
+    assert "Traceback" not in text and text.strip().endswith("dp: interrupted")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -85,6 +125,7 @@ def test_benchmark_of_samplers(save_tiny, tmp_path, capsys):
         (["benchmark", "pusht", "--data", "{data}", "--resume", "--out", "new"], "nothing to resume"),
         (["benchmark", "samplers", "--checkpoint", "nowhere"], "nowhere"),
         (["benchmark", "two-way", "--methods", "magic"], "magic"),
+        (["benchmark", "two-way", "--steps", "0"], "--steps 0"),
     ],
 )
 def test_mistakes_are_one_line(arguments, named, capsys, tiny_checkpoint, replay_buffer):

@@ -65,6 +65,7 @@ def _configure_samplers(samplers: argparse.ArgumentParser) -> None:
 
 def _configure_two_way(two_way: argparse.ArgumentParser) -> None:
     two_way.add_argument("--methods", default=METHODS, help=f"of {METHODS} (default: all)")
+    two_way.add_argument("--steps", type=int, help="optimiser steps per method (default: enough for the figure)")
     two_way.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     two_way.add_argument("--out", type=Path, help="folder of the figure (default: a new one under runs/)")
     add_json_argument(two_way)
@@ -236,13 +237,18 @@ class _VariantBars:
 
 
 def _run_two_way(args: argparse.Namespace) -> int:
+    import torch
     from dp_benchmark.tables import markdown_table
-    from dp_benchmark.two_way import run_two_way
+    from dp_benchmark.two_way import TwoWayScale, run_two_way
 
     from dp_bringup.progress import bar
     from dp_bringup.run_folder import new_run_folder
 
+    if args.steps is not None and args.steps < 1:
+        raise CommandError(f"--steps {args.steps} is not valid; at least 1")
     methods = [part.strip() for part in args.methods.split(",") if part.strip()]
+    scale = TwoWayScale(steps=args.steps) if args.steps else TwoWayScale()
+    torch.set_num_threads(1)  # the networks are too small to gain from more
     out = args.out or new_run_folder(Path("runs"))
     with bar(len(methods), "two-way", "method") as shown:
 
@@ -251,7 +257,7 @@ def _run_two_way(args: argparse.Namespace) -> int:
             shown.set_postfix_str(what, refresh=False)
             shown.update(round(method + step / steps, 2) - shown.n)
 
-        rows = run_two_way(out, args.seed, methods, progress)
+        rows = run_two_way(out, args.seed, methods, progress, scale)
     shares = ("left", "right", "collision", "unfinished")
     cells = [(row["method"], *(f"{row[share]:.0%}" for share in shares)) for row in rows]
     print(f"\n{markdown_table(('method', *shares), cells)}\nwritten to {out}: two_way.png, two_way.json")
