@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from dp_policy.config import PolicyConfig
+from dp_policy.heads.build import build_head
 from dp_policy.heads.flow import TIME_SCALE, FlowHead, draw_times
 from torch import Tensor
 
@@ -97,3 +98,15 @@ def test_learns_two_modes(small_config: Callable[..., PolicyConfig]) -> None:
     sampled = head.sample(torch.zeros(200, 2), generator).mean(dim=(1, 2))
     assert float(((sampled.abs() - 0.5).abs() < 0.25).float().mean()) > 0.8
     assert 0.25 < float((sampled > 0).float().mean()) < 0.75
+
+
+@pytest.mark.parametrize("kind", ["unet1d", "transformer"])
+@pytest.mark.parametrize("method", ["flow", "two_step"])
+def test_half_precision_trains_and_samples(small_config: Callable[..., PolicyConfig], method: str, kind: str) -> None:
+    denoiser = {"kind": kind, "transformer": {"layers": 1, "heads": 2, "width": 16}}
+    head = build_head(small_config(method=method, denoiser=denoiser), 12).to(torch.bfloat16)
+    loss = head.loss(torch.randn(2, 12), torch.rand(2, 16, 10), torch.ones(2, 16), 2, torch.Generator().manual_seed(0))
+    loss.backward()
+    sampled = head.sample(torch.randn(2, 12), torch.Generator().manual_seed(0))
+    assert loss.dtype == sampled.dtype == torch.float32
+    assert bool(loss.isfinite()) and bool(sampled.isfinite().all())

@@ -134,3 +134,10 @@ def test_every_weight_is_used() -> None:
     network = tiny().train()
     network(torch.randn(4, 8, 2), torch.tensor([1, 2, 3, 4]), torch.randn(4, 15)).square().sum().backward()
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum()] == []
+
+
+def test_compiles_as_one_graph() -> None:
+    network = tiny(layers=1).train()
+    inputs = torch.randn(4, 8, 2), torch.tensor([1, 2, 3, 4]), torch.randn(4, 15)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs), network(*inputs))

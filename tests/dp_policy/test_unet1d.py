@@ -97,3 +97,11 @@ def test_every_weight_is_used(activation: str) -> None:
     assert silent == []
     expected = nn.Mish if activation == "mish" else nn.SiLU
     assert isinstance(network.film_blocks[0].cond_encoder[0], expected)
+
+
+def test_compiles_as_one_graph() -> None:
+    """Also where the eager pass would use Winograd's scheme, which the compiler could not look into."""
+    network = ConditionalUnet1d(2, 5, DenoiserConfig(sizes=(64,), step_features=16))
+    inputs = torch.randn(32, 8, 2), torch.randint(0, 100, (32,)), torch.randn(32, 5)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(*inputs), network(*inputs), atol=1e-4, rtol=1e-4)

@@ -98,7 +98,9 @@ class DiffusionTransformer(Denoiser):
     def decode(self, sample: Tensor, memory: Tensor) -> Tensor:
         """(N, Tp, action_dim) noisy chunks and their (N, 1 + To, width) memory to (N, Tp, action_dim)."""
         tokens = self.drop(self.input_emb(sample) + self.pos_emb)
-        hidden = self.decoder(tokens, memory, tgt_mask=self.mask, memory_mask=self.memory_mask)
+        # Told whether the mask is causal, torch need not look at its numbers, which would wait for a GPU.
+        causal = self.config.causal
+        hidden = self.decoder(tokens, memory, self.mask, self.memory_mask, tgt_is_causal=causal)
         return self.head(self.ln_f(hidden))
 
 
