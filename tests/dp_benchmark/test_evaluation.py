@@ -187,5 +187,8 @@ def test_the_newest_checkpoint_of_a_run_is_found(save_tiny, tmp_path):
         save_tiny(run / "checkpoints" / f"step_{step:07d}")
     assert find_checkpoint(run).name == "step_0000012"
     assert find_checkpoint(run / "checkpoints" / "step_0000004").name == "step_0000004"
+    (run / "checkpoints" / "best").symlink_to("step_0000004")
+    assert find_checkpoint(run / "checkpoints" / "best").name == "step_0000004"
+    assert find_checkpoint(run).name == "step_0000012"
     with pytest.raises(CheckpointError, match="nothing_there"):
         find_checkpoint(tmp_path / "nothing_there")

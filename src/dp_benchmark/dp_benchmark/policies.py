@@ -17,13 +17,13 @@ from dp_benchmark.pusht_environment import ACTION_DIM, CAMERA, VECTOR_SIZES
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint folder meant by ``path``: itself, or the newest one of a training run.
+    """The checkpoint folder meant by ``path``: itself (where a link leads), or the newest one of a training run.
 
     Raises:
         CheckpointError: there is none.
     """
     if (path / INFO_FILE).is_file():
-        return path
+        return path.resolve() if path.is_symlink() else path
     found = checkpoint_folders(path) if path.is_dir() else []
     if not found:
         raise CheckpointError(f"no checkpoint at {path}: neither {INFO_FILE} nor checkpoints/step_* is there")
