@@ -18,7 +18,7 @@ def test_a_run_lasts_about_as_long_as_its_budget(
     steps = steps_for_budget(blob_store, config, 3.0)
     begin = time.perf_counter()
     result = train(blob_store, config, tmp_path, steps=steps)
-    assert 1.0 < time.perf_counter() - begin < 9.0
+    assert 1.0 < time.perf_counter() - begin < 15.0
     assert len(result.losses) == steps and steps > 20
 
 

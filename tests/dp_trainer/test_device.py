@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from dp_policy.config import PolicyConfig
+from dp_policy.overrides import override
 from dp_policy.policy import build_policy
 from dp_trainer.device import DeviceError, choose_device, compile_networks
 from dp_trainer.train import train
@@ -45,8 +46,9 @@ def test_a_compiler_that_fails_is_explained(
 
     monkeypatch.setattr(inductor.cpp, "cxx", ("/bin/false",))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))  # nothing compiled earlier may be found
+    config = override(state_config(compile=True, device="cpu"), ["denoiser.sizes=[8]"])
     with pytest.raises(DeviceError, match=r"torch\.compile failed: .*training\.compile = false trains without it"):
-        train(blob_store, state_config(compile=True, device="cpu"), tmp_path / "run")
+        train(blob_store, config, tmp_path / "run")
 
 
 def test_encoders_and_denoiser_are_compiled_and_weights_keep_their_names() -> None:

@@ -116,12 +116,12 @@ def test_validation_repeats_and_tells_units(data: TrainingData, state_config: Ca
     first, again = run.score(), run.score()
     assert first == again and first is not None
     mean = run.averaged_policy()
-    windows = 100  # one batch of 64 and one of 36
+    windows = 100  # three batches of 32 and one of 4
     assert len(run.held_out.windows) == windows
     batch = run.held_out.batch(run.held_out.indices(0, windows))
     generator = torch.Generator().manual_seed(2)
     squares, distances, count = 0.0, 0.0, 0
-    for rows in (range(windows)[:64], range(windows)[64:]):
+    for rows in (range(windows)[first : first + 32] for first in range(0, windows, 32)):
         chosen = torch.tensor(list(rows))
         with torch.no_grad():
             planned = mean.plan(mean.encode({}, batch.proprioception[chosen]), generator=generator)

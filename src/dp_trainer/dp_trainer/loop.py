@@ -189,6 +189,7 @@ class TrainingLoop:
         episodes = sorted({int(episode) for episode in episode_of(self.run_state.data, windows)})
         older = checkpoint_folders(self.folder.folder)[-1:] if self.folder is not None else []
         kept = f"the last good checkpoint is {older[0]}" if older else "there is no checkpoint of this run yet"
+        kept = kept if self.folder is not None else "the main process knows the last good checkpoint"
         return (
             f"training diverged at step {step}: loss {loss}, gradient norm {norm} (batch of windows "
             f"{_listed(windows.tolist())} of episodes {_listed(episodes)}); {kept}. Lower training.learning_rate, "

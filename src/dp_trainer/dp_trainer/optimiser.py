@@ -9,6 +9,8 @@ from dp_policy.config import TrainingConfig
 from dp_policy.parameter_groups import parameter_groups
 from torch import Tensor, nn
 
+from dp_trainer.process_group import ProcessGroup
+
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -107,6 +109,11 @@ class MasterWeightOptimiser:
     def _write_back(self) -> None:
         if not self._shared:
             torch._foreach_copy_(self._weights, self.masters)
+
+    def share(self, group: ProcessGroup) -> None:
+        """Take the first weights of the main process: machines may differ in how they draw them."""
+        group.share(self.masters)
+        self._write_back()
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Masters and moments by the names of the weights, for :meth:`load_state_tensors`."""

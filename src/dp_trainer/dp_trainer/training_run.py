@@ -77,7 +77,7 @@ class TrainingRun:
         self.parts = _parts_of_this_process(config, self.group)
         self.policy, self.averaged = self._build_policies()
         self.optimiser = MasterWeightOptimiser(self.policy, training)
-        self.group.share(self.optimiser.masters)  # machines may differ in how they draw the first weights
+        self.optimiser.share(self.group)
         averages = dict(self.averaged.named_parameters())
         self._averaged_weights: list[Tensor] = [averages[name] for name in self.optimiser.names]
         self.ema = Ema(self.optimiser.masters, training.ema)

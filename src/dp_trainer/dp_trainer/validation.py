@@ -11,8 +11,8 @@ from torch import Tensor
 from dp_trainer.device import move_batch
 from dp_trainer.windows import WindowSampler
 
-#: Windows at a time; fixed, because the noise of a score depends on it.
-BATCH_SIZE = 64
+#: Windows at a time; fixed, because the noise of a score depends on it, and few, because IBC draws 16384 samples each.
+BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
