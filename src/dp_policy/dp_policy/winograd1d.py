@@ -20,6 +20,8 @@ from torch.autograd.function import once_differentiable
 #: Finite points besides 0 by number of outputs per tile, each with its negative and reciprocal; infinity is the last.
 POINTS = {8: (1.0, 0.35, 0.7), 4: (1.0, 0.55)}
 TAPS = 5
+#: Place of the point 1, whose powers are all 1: what is added there is added to every output.
+POINT_ONE = 1
 
 
 def tile_length(length: int) -> int:
@@ -74,10 +76,11 @@ class Winograd1d(torch.autograd.Function):
         inputs, taps, outputs = sequence_matrices(length, x.dtype)
         spread = (inputs @ x.reshape(-1, length).t()).view(len(taps), -1, channels)
         filters = _filters(weight, taps)
-        products = torch.bmm(spread, filters.transpose(1, 2)).view(outputs.shape[1], -1)
+        products = torch.bmm(spread, filters.transpose(1, 2))
+        products[POINT_ONE] += bias
         ctx.save_for_backward(spread, weight)
         ctx.length = length
-        return (outputs @ products).t().contiguous().view(batch, -1, length).add_(bias[:, None])
+        return (outputs @ products.view(outputs.shape[1], -1)).t().contiguous().view(batch, -1, length)
 
     @staticmethod
     @once_differentiable
@@ -93,7 +96,7 @@ class Winograd1d(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             by_spread = torch.bmm(products, _filters(weight, taps)).view(outputs.shape[1], -1)
             by_input = (inputs.t() @ by_spread).t().contiguous().view(batch, channels, length)
-        return by_input, by_weight, gradient.sum(dim=(0, 2))
+        return by_input, by_weight, products[POINT_ONE].sum(dim=0)
 
 
 def _filters(weight: Tensor, taps: Tensor) -> Tensor:
