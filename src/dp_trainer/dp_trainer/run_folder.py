@@ -160,11 +160,12 @@ class RunFolder:
             (self._checkpoints / "best").unlink(missing_ok=True)
 
     def _link(self, name: str, target: Path) -> None:
-        """Point ``checkpoints/name`` at a folder beside it, in one rename."""
+        """Point ``checkpoints/name`` at a folder beside it, in one rename; not every file system has links."""
         draft = self._checkpoints / f".{name}.link"
-        draft.unlink(missing_ok=True)
-        draft.symlink_to(target.name)
-        os.replace(draft, self._checkpoints / name)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+            draft.symlink_to(target.name)
+            os.replace(draft, self._checkpoints / name)
 
     def close(self) -> None:
         """Close the files."""
