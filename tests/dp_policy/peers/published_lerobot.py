@@ -138,7 +138,8 @@ def lerobot_policy(
     for _ in range((cameras if separate else 1) if cameras else 0):
         encoder = nn.Module()
         encoder.backbone, encoder.pool = resnet18(norm, named=False), nn.Module()
-        encoder.pool.nets = nn.Conv2d(512, KEYPOINTS, 1)  # type: ignore[assignment]
+        encoder.pool.nets = maps = nn.Conv2d(512, KEYPOINTS, 1)
+        maps.weight.data *= 10  # flat maps would put every key point into the middle of the image
         encoder.out = nn.Linear(2 * KEYPOINTS, 2 * KEYPOINTS)
         encoders.append(encoder)
     for seed, module in enumerate((unet, *encoders)):

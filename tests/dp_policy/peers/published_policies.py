@@ -15,6 +15,9 @@ from .published_sampling import sample
 
 HORIZON, STEPS, HISTORY = 8, 4, 2
 LEVELS = 6
+#: The centre of the images that the networks see; more than 32 pixels, so that key points have somewhere to go.
+IMAGE, CROP = (64, 72), (slice(7, 57), slice(3, 69))
+CROP_SHAPE = [50, 66]
 SIZES, STEP_FEATURES = (16, 32), 16
 PACKAGE = "diffusion_policy.policy"
 
@@ -222,7 +225,7 @@ class ImagePolicy:
         return [name for name, one in shapes.items() if one.get("type") == "rgb"]
 
     def _image(self, camera: str, image: Tensor) -> Tensor:
-        image = image[:, :, 4:28, 2:30]  # the centre: 24x28 of 32x32
+        image = image[:, :, *CROP]
         if self.hybrid:
             maps, linear = self.heads[camera]
             return functional.relu(linear(keypoints(maps(self.trunks[camera](image)))))
@@ -232,19 +235,44 @@ class ImagePolicy:
         return trunk(image).mean(dim=(2, 3))
 
 
-def hybrid_unet(obs: Mapping[str, int] | None = None, cameras: tuple[str, ...] = ("image",)) -> ImagePolicy:
-    """A hybrid policy; vectors come before the cameras in its configuration, unlike in ours."""
+def hybrid_unet(order: Mapping[str, int]) -> ImagePolicy:
+    """A hybrid policy.
+
+    Args:
+        order: size of each vector, 0 for a camera, in the order of the configuration and so of the features.
+    """
+    cameras = tuple(name for name, size in order.items() if not size)
     trunks = {camera: resnet18(named=False) for camera in cameras}
     heads = {camera: (nn.Conv2d(512, 32, 1), nn.Linear(64, 64)) for camera in cameras}
+    for maps, _ in heads.values():
+        maps.weight.data *= 10  # flat maps would put every key point into the middle of the image
     policy = _common("diffusion_unet_hybrid_image_policy.DiffusionUnetHybridImagePolicy", "ddpm")
-    policy |= {"crop_shape": [24, 28], "obs_encoder_group_norm": True, "eval_fixed_crop": True}
-    return _image(policy, obs or {"agent_pos": 2}, trunks, heads, 64 * len(cameras), cameras)
+    policy |= {"crop_shape": CROP_SHAPE, "obs_encoder_group_norm": True, "eval_fixed_crop": True}
+    return _image(policy, order, trunks, heads, 64)
+
+
+def hybrid_transformer(order: Mapping[str, int]) -> ImagePolicy:
+    """The same with a transformer."""
+    policy = hybrid_unet(order)
+    settings = policy.cfg["policy"]
+    for key in (
+        "obs_as_global_cond down_dims kernel_size n_groups cond_predict_scale diffusion_step_embed_dim"
+    ).split():
+        del settings[key]
+    module, name = "diffusion_transformer_hybrid_image_policy", "DiffusionTransformerHybridImagePolicy"
+    settings |= {"_target_": f"{PACKAGE}.{module}.{name}", "obs_as_cond": True, "time_as_cond": True}
+    settings |= {"n_layer": 2, "n_head": 4, "n_emb": 16, "n_cond_layers": 0, "causal_attn": True}
+    settings |= {"p_drop_emb": 0.0, "p_drop_attn": 0.3, "pred_action_steps_only": False}
+    features = sum(size or 64 for size in order.values())
+    policy.network = Transformer(policy.action, HORIZON, features, HISTORY, width=16, layers=2)
+    randomise(policy.network, seed=3)
+    policy.network.eval()
+    return policy
 
 
 def multi_image_unet(shared: bool) -> ImagePolicy:
     """A policy with MultiImageObsEncoder on two cameras; a shared network keeps its BatchNorm, as in the peer."""
-    cameras = ("wrist", "front")
-    names = ("rgb",) if shared else cameras
+    names = ("rgb",) if shared else ("wrist", "front")
     trunks = {name: resnet18("batch" if shared else "group") for name in names}
     policy = _common("diffusion_unet_image_policy.DiffusionUnetImagePolicy", "ddpm")
     policy["obs_encoder"] = {
@@ -255,37 +283,39 @@ def multi_image_unet(shared: bool) -> ImagePolicy:
             "weights": None,
         },
         "resize_shape": None,
-        "crop_shape": [24, 28],
+        "crop_shape": CROP_SHAPE,
         "random_crop": True,
         "use_group_norm": True,
         "share_rgb_model": shared,
         "imagenet_norm": True,
     }
-    return _image(policy, {"speed": 3, "arm": 2}, trunks, {}, 1024, cameras)
+    return _image(policy, {"speed": 3, "wrist": 0, "arm": 2, "front": 0}, trunks, {}, 512)
 
 
 def _image(
     policy: dict[str, Any],
-    vectors: Mapping[str, int],
+    order: Mapping[str, int],
     trunks: Mapping[str, nn.Module],
     heads: Mapping[str, tuple[nn.Conv2d, nn.Linear]],
     image_features: int,
-    cameras: tuple[str, ...],
 ) -> ImagePolicy:
     action = 3
-    shapes: dict[str, Any] = {name: {"shape": [dim], "type": "low_dim"} for name, dim in vectors.items()}
-    shapes |= {camera: {"shape": [3, 32, 32], "type": "rgb"} for camera in cameras}
+    shapes = {
+        name: {"shape": [size], "type": "low_dim"} if size else {"shape": [3, *IMAGE], "type": "rgb"}
+        for name, size in order.items()
+    }
     shape_meta = {"obs": shapes, "action": {"shape": [action]}}
     if "obs_encoder" in policy:
         policy["obs_encoder"]["shape_meta"] = shape_meta
-    network = Unet(action, HISTORY * (image_features + sum(vectors.values())), SIZES, STEP_FEATURES)
+    features = sum(size or image_features for size in order.values())
+    network = Unet(action, HISTORY * features, SIZES, STEP_FEATURES)
     policy |= {"shape_meta": shape_meta, "obs_as_global_cond": True, "diffusion_step_embed_dim": STEP_FEATURES}
     policy |= {"down_dims": list(SIZES), "kernel_size": 5, "n_groups": 8, "cond_predict_scale": True}
     normalisers, generator = Normalisers(), torch.Generator().manual_seed(4)
-    for name, dim in (*vectors.items(), ("action", action)):
+    for name, dim in (*order.items(), ("action", action)):
         normalisers.add(name, dim, generator)
-    for camera in cameras:
-        normalisers.maps[camera] = (torch.tensor([2.0]), torch.tensor([-1.0]))
+        if not dim:
+            normalisers.maps[name] = (torch.tensor([2.0]), torch.tensor([-1.0]))
     for seed, module in enumerate((network, *trunks.values())):
         randomise(module, seed)
         module.eval()

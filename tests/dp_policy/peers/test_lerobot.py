@@ -21,9 +21,9 @@ PUSHT = {"observation.image": (3, 96, 96), "observation.state": (2,)}
 KEYPOINTS = {"observation.environment_state": (16,), "observation.state": (2,)}
 #: The state lies between the cameras, and the environment's state comes last: unlike the order of the features.
 ROBOT = {
-    "observation.images.top": (3, 32, 40),
+    "observation.images.top": (3, 64, 72),
     "observation.state": (5,),
-    "observation.images.wrist": (3, 32, 40),
+    "observation.images.wrist": (3, 64, 72),
     "observation.environment_state": (4,),
 }
 
@@ -34,7 +34,7 @@ ROBOT = {
         (write_2024, PUSHT, {"crop": (84, 84)}, ("agent_position",)),
         (write_buffers, KEYPOINTS, {}, ("agent_position", "vertices")),
         (write_processors, KEYPOINTS, {"sampler": "ddim"}, ("agent_position", "vertices")),
-        (write_buffers, ROBOT, {"separate": True, "with_scale": False, "crop": (28, 36)}, ()),
+        (write_buffers, ROBOT, {"separate": True, "with_scale": False, "crop": (50, 66)}, ()),
         (write_processors, ROBOT, {"norm": "batch", "action": 3}, ()),
     ],
     ids=["2024, Push-T image", "buffers", "processors, DDIM", "an encoder per camera", "shared, BatchNorm"],

@@ -14,7 +14,16 @@ from dp_policy.peers.importing import import_peer, read_peer
 from torch import Tensor
 
 from .checkpoint_files import write_real_stanford
-from .published_policies import HISTORY, ImagePolicy, LowdimPolicy, hybrid_unet, lowdim_transformer, lowdim_unet
+from .published_policies import (
+    HISTORY,
+    IMAGE,
+    ImagePolicy,
+    LowdimPolicy,
+    hybrid_transformer,
+    hybrid_unet,
+    lowdim_transformer,
+    lowdim_unet,
+)
 from .published_policies import multi_image_unet as image_unet
 
 SEED = 11
@@ -73,12 +82,13 @@ def test_policies_on_numbers(
 @pytest.mark.parametrize(
     "build",
     [
-        hybrid_unet,
-        lambda: hybrid_unet({"z": 2, "a": 1}, ("side", "front")),
+        lambda: hybrid_unet({"agent_pos": 2, "image": 0}),
+        lambda: hybrid_unet({"side": 0, "z": 2, "front": 0, "a": 1}),
+        lambda: hybrid_transformer({"agent_pos": 2, "image": 0}),
         lambda: image_unet(False),
         lambda: image_unet(True),
     ],
-    ids=["hybrid", "hybrid, two cameras", "image", "image, shared network"],
+    ids=["hybrid", "hybrid, two cameras", "hybrid transformer", "image", "image, shared network"],
 )
 def test_policies_on_images(tmp_path: Path, build: Callable[[], ImagePolicy]) -> None:
     peer = build()
@@ -86,7 +96,7 @@ def test_policies_on_images(tmp_path: Path, build: Callable[[], ImagePolicy]) ->
     generator = torch.Generator().manual_seed(2)
     shapes = peer.cfg["policy"]["shape_meta"]["obs"]
     images = {
-        camera: torch.randint(0, 256, (2, HISTORY, 32, 32, 3), generator=generator, dtype=torch.uint8)
+        camera: torch.randint(0, 256, (2, HISTORY, *IMAGE, 3), generator=generator, dtype=torch.uint8)
         for camera in peer.cameras
     }
     vectors = {
@@ -101,7 +111,7 @@ def test_policies_on_images(tmp_path: Path, build: Callable[[], ImagePolicy]) ->
     features = ours.policy.encode(images, torch.cat([vectors[name] for name in order], dim=-1))
     actions = ours.policy.plan(features, generator=torch.Generator().manual_seed(SEED))
     assert_same(actions, expected, ours.policy.normaliser.action)
-    assert ours.config.observation.image_height == 32
+    assert (ours.config.observation.image_height, ours.config.observation.image_width) == IMAGE
 
 
 def test_last_weights_are_read_when_asked_for_and_when_there_are_no_others(tmp_path: Path) -> None:
