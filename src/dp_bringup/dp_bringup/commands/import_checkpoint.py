@@ -76,8 +76,9 @@ def describe_import(summary: dict[str, Any]) -> str:
         f"network {_describe_network(config['denoiser'])}",
     ]
     if cameras:
+        crop = "x".join(str(side) for side in reversed(encoder["crop"])) or "none"
         lines.append(
-            f"encoder {encoder['kind']} ({encoder['norm']} norm), {encoder['pooling']}, crop {encoder['crop'] or 'none'}; "
+            f"encoder {encoder['kind']} ({encoder['norm']} norm), {encoder['pooling']}, crop {crop}; "
             f"images {normaliser['images']}"
         )
     lines.append(
