@@ -52,3 +52,18 @@ def test_missing_file_lists_what_is_there() -> None:
 def test_unknown_training_override() -> None:
     with pytest.raises(PolicyConfigError, match=r"training\.step .*steps"):
         load_policy_config(POLICIES / "small.yaml").with_training(step=3)
+
+
+def test_only_what_does_not_touch_the_weights_may_change_after_training() -> None:
+    config = PolicyConfig(name="x")
+    assert config.with_sampling(inference_steps=4, spacing="leading").diffusion.inference_steps == 4
+    for changes, words in (
+        ({"prediction": "sample"}, ["diffusion.prediction", "sampler"]),
+        ({"sampler": "euler"}, ["diffusion.sampler", "euler", "dpmsolver++"]),
+        ({"inference_steps": 0}, ["diffusion.inference_steps", "0", "100"]),
+    ):
+        with pytest.raises(PolicyConfigError) as caught:
+            config.with_sampling(**changes)
+        assert all(word in str(caught.value) for word in words)
+    with pytest.raises(PolicyConfigError, match="valid keys here: none"):
+        PolicyConfig(name="x", method="regression").with_sampling(inference_steps=2)

@@ -28,6 +28,20 @@ from dp_policy.training_config import EmaConfig, TrainingConfig
 METHODS = ("diffusion", "flow", "two_step", "regression", "lstm_gmm", "ibc", "bet")
 #: Methods whose network is the section ``denoiser``.
 DENOISER_METHODS = ("diffusion", "flow", "two_step", "regression")
+#: What may change after training, by method: how chunks are drawn, not what the weights were trained for.
+SAMPLING_KEYS: dict[str, tuple[str, ...]] = {
+    "diffusion": ("sampler", "inference_steps", "spacing", "clip_sample", "candidates", "warm_start"),
+    "flow": ("inference_steps", "candidates", "warm_start"),
+    "two_step": ("l1_midpoint", "candidates"),
+    "regression": (),
+    "lstm_gmm": ("low_noise",),
+    "ibc": (
+        *("inference", "samples", "select", "iterations", "noise", "shrink", "boundary_buffer"),
+        *("langevin_iterations", "langevin_step", "langevin_final_step", "langevin_power", "langevin_noise"),
+        *("langevin_clip", "langevin_refine_step"),
+    ),
+    "bet": (),
+}
 
 
 def _plain(value: Any) -> Any:
@@ -147,25 +161,26 @@ class PolicyConfig:
 
     def with_training(self, **changes: Any) -> PolicyConfig:
         """A copy with changed training values (``with_training(steps=100)``)."""
-        return self._with_section("training", changes)
+        return self._with_section("training", changes, {item.name for item in dataclasses.fields(TrainingConfig)})
 
     def with_sampling(self, **changes: Any) -> PolicyConfig:
         """A copy that draws chunks otherwise, for the same weights (``with_sampling(inference_steps=4)``).
 
         Raises:
-            PolicyConfigError: the section of the method has no such key, or the value is not valid.
+            PolicyConfigError: the method has no such key in ``SAMPLING_KEYS``, or the value is not valid.
         """
-        return self._with_section(self.method, changes) if changes else self
+        return self._with_section(self.method, changes, set(SAMPLING_KEYS[self.method])) if changes else self
 
-    def _with_section(self, section: str, changes: Mapping[str, Any]) -> PolicyConfig:
-        part = getattr(self, section, None)
-        known = {item.name for item in dataclasses.fields(part)} if part is not None else set()
+    def _with_section(self, section: str, changes: Mapping[str, Any], known: set[str]) -> PolicyConfig:
         for key, value in changes.items():
             if key not in known:
                 valid = ", ".join(sorted(known)) or "none"
                 raise PolicyConfigError(f"unknown key {section}.{key} = {value!r}; valid keys here: {valid}")
-        changed: Any = {section: dataclasses.replace(part, **changes)} if part is not None else {}
-        return dataclasses.replace(self, **changed)
+        try:
+            changed: Any = {section: dataclasses.replace(getattr(self, section), **changes)}
+            return dataclasses.replace(self, **changed)
+        except ConfigurationError as error:
+            raise PolicyConfigError(f"{section}.{error}") from None
 
     def with_observation(self, cameras: tuple[str, ...], image_height: int, image_width: int) -> PolicyConfig:
         """A copy with cameras and image size fixed (the trainer fills in what the file left open)."""
@@ -194,6 +209,7 @@ def load_policy_config(path: str | Path) -> PolicyConfig:
 __all__ = [
     "DENOISER_METHODS",
     "METHODS",
+    "SAMPLING_KEYS",
     "ActionConfig",
     "BetConfig",
     "DenoiserConfig",
