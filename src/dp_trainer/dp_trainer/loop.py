@@ -69,7 +69,7 @@ class TrainingLoop:
         progress: Callable[[TrainingProgress], None] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> None:
-        self.run_state, self.folder, self.first_step = run, folder, first_step
+        self.training, self.folder, self.first_step = run, folder, first_step
         self._progress, self._stop = progress, stop or (lambda: False)
         self._read_interval = READ_INTERVAL if run.device.type == "cuda" else 1
         self._pending: list[tuple[int, StepFigures]] = []
@@ -89,16 +89,16 @@ class TrainingLoop:
             RunFolderError: a checkpoint cannot be written.
             FigureError: figures cannot be written.
         """
-        training = self.run_state.config.training
+        settings = self.training.config.training
         self._begin = time.perf_counter()
-        with self.run_state.loader(self.first_step, training.steps) as loader:
-            for step in range(self.first_step, training.steps):
-                figures = self.run_state.step(step, loader.take(), self._stop())
+        with self.training.loader(self.first_step, settings.steps) as loader:
+            for step in range(self.first_step, settings.steps):
+                figures = self.training.step(step, loader.take(), self._stop())
                 self.done, self.waiting_s = step + 1, loader.waiting_s
                 self._pending.append((step, figures))
-                last = self.done == training.steps
-                scored = last or (training.validation_interval and self.done % training.validation_interval == 0)
-                saved = last or self.done % training.checkpoint_interval == 0
+                last = self.done == settings.steps
+                scored = last or (settings.validation_interval and self.done % settings.validation_interval == 0)
+                saved = last or self.done % settings.checkpoint_interval == 0
                 if scored or saved or len(self._pending) >= self._read_interval:
                     self._read(bool(scored))
                 if saved or self.interrupted:
@@ -117,14 +117,14 @@ class TrainingLoop:
                 raise TrainingDivergedError(self._divergence_text(step, loss, norm))
             self.losses.append(loss)
             self.interrupted = self.interrupted or stop > 0
-            rate = learning_rate(step, self.run_state.config.training)
+            rate = learning_rate(step, self.training.config.training)
             rows.append((step, {"loss": loss, "gradient_norm": norm, "learning_rate": rate}))
         self._pending = []
         if self.folder is None:
             return
         if scored:
             rows[-1][1].update(self._validate(self.folder))
-        state = self._state()
+        state = self.state
         pace = {"samples_per_s": state.samples_per_s, "waiting_share": state.waiting_share}
         for step, row in rows:
             self.folder.write_figures(step, row, pace)
@@ -132,7 +132,7 @@ class TrainingLoop:
             self._progress(state)
 
     def _validate(self, folder: RunFolder) -> dict[str, float]:
-        run = self.run_state
+        run = self.training
         self.score = run.score()
         if self.score is None:
             return {}
@@ -144,33 +144,30 @@ class TrainingLoop:
     def _save(self) -> None:
         if self.folder is None:
             return
-        run = self.run_state
+        run = self.training
         weights = run.averaged_policy().state_dict()
         self.checkpoint = self.folder.write_checkpoint(
             self.done, weights, run.config, run.data.contract, self._provenance(), run.state()
         )
 
-    def _state(self) -> TrainingProgress:
-        training = self.run_state.config.training
+    @property
+    def state(self) -> TrainingProgress:
+        """Where the run is, and how fast it goes."""
+        settings = self.training.config.training
         elapsed = max(time.perf_counter() - self._begin, 1e-9)
         steps = max(1, self.done - self.first_step)
         return TrainingProgress(
             step=self.done,
-            steps=training.steps,
+            steps=settings.steps,
             loss=self.losses[-1] if self.losses else math.nan,
-            samples_per_s=(self.done - self.first_step) * training.batch_size / elapsed,
+            samples_per_s=(self.done - self.first_step) * settings.batch_size / elapsed,
             waiting_share=self.waiting_s / elapsed,
             elapsed_s=elapsed,
-            remaining_s=elapsed / steps * (training.steps - self.done),
+            remaining_s=elapsed / steps * (settings.steps - self.done),
         )
 
-    @property
-    def state(self) -> TrainingProgress:
-        """Where the run is."""
-        return self._state()
-
     def _provenance(self) -> dict[str, Any]:
-        run = self.run_state
+        run = self.training
         return {
             "git_revision": git_revision(),
             "torch": torch.__version__,
@@ -185,8 +182,8 @@ class TrainingLoop:
         }
 
     def _divergence_text(self, step: int, loss: float, norm: float) -> str:
-        windows = self.run_state.windows(step)
-        episodes = sorted({int(episode) for episode in episode_of(self.run_state.data, windows)})
+        windows = self.training.windows(step)
+        episodes = sorted({int(episode) for episode in episode_of(self.training.data, windows)})
         older = checkpoint_folders(self.folder.folder)[-1:] if self.folder is not None else []
         kept = f"the last good checkpoint is {older[0]}" if older else "there is no checkpoint of this run yet"
         kept = kept if self.folder is not None else "the main process knows the last good checkpoint"

@@ -56,7 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="as many steps as fit into this time, measured before training, so that the learning rate's fall fits",
     )
-    parser.add_argument("--seed", type=int, help="seed of weights, order and noise (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, help="seed of weights, order and noise (default: 0; with --resume that of the run)"
+    )
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in --out")
     add_json_argument(parser)
 
