@@ -6,6 +6,7 @@ The file holds ``cfg`` (the resolved Hydra configuration), ``state_dicts`` (mode
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,10 @@ def read_real_stanford(path: Path, which: str | None = None) -> PeerPolicy:
     """
     with TorchArchive(path) as archive:
         content = archive.content
-        if not isinstance(content, dict) or not {"cfg", "state_dicts"} <= content.keys():
+        states = content.get("state_dicts") if isinstance(content, dict) else None
+        if not isinstance(states, dict) or "cfg" not in content:
             raise PeerCheckpointError(f"{path.name} is no diffusion_policy checkpoint: it has no cfg and state_dicts")
         cfg = _settings(content["cfg"])
-        states = content["state_dicts"]
         which = which or ("ema" if "ema_model" in states else "model")
         key = {"ema": "ema_model", "model": "model"}[which]
         if key not in states:
@@ -85,9 +86,9 @@ def _optimiser_steps(archive: TorchArchive, optimiser: Any) -> int | None:
     state = optimiser.get("state") if isinstance(optimiser, dict) else None
     first = next(iter(state.values()), None) if isinstance(state, dict) else None
     step = first.get("step") if isinstance(first, dict) else None
-    if isinstance(step, StoredTensor):
-        return int(archive.load(step).item())
-    return step if isinstance(step, int) else None
+    if isinstance(step, StoredTensor) and step.size in ((), (1,)):
+        step = archive.load(step).item()
+    return int(step) if isinstance(step, (int, float)) and math.isfinite(step) else None
 
 
 def _read_lowdim(policy: Fields, weights: PeerWeights, task: str, network: str) -> PeerPolicy:

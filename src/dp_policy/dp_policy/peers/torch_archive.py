@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -79,12 +78,18 @@ class TorchArchive:
             memory_format=torch.contiguous_format
         )
 
-    def load_all(self, tensors: Mapping[str, Any], where: str) -> dict[str, Tensor]:
-        """Read a state dict."""
+    def load_all(self, tensors: Any, where: str) -> dict[str, Tensor]:
+        """Read a state dict.
+
+        Raises:
+            PeerCheckpointError: it is none, or a tensor of it is damaged.
+        """
+        if not isinstance(tensors, dict):
+            raise PeerCheckpointError(f"{where} is a {type(tensors).__name__}, not a state dict")
         foreign = [name for name, value in tensors.items() if not isinstance(value, StoredTensor)]
         if foreign:
             raise PeerCheckpointError(f"{where}: {foreign[0]!r} is not a tensor")
-        return {name: self.load(value) for name, value in tensors.items()}
+        return {str(name): self.load(value) for name, value in tensors.items()}
 
     def _entry(self, name: str, largest: int = 64) -> bytes:
         try:
