@@ -172,6 +172,7 @@ def test_tensors_are_read_as_torch_reads_them(tmp_path: Path) -> None:
         (_tensor_program(size=5, stride=1, offset=0), "cut short"),
         (_tensor_program(size=2, stride=2, offset=2), "cut short"),
         (_tensor_program(size=2, stride=1, offset=0, count=9), "cut short"),
+        (_tensor_program(size=200, stride=0, offset=0), "cut short"),  # few numbers cannot become many
     ],
 )
 def test_tensors_that_reach_past_their_numbers_are_refused(tmp_path: Path, program: bytes, text: str) -> None:
@@ -208,6 +209,26 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
         (tmp_path / "cut.ckpt").write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(PeerCheckpointError):
             read_peer(tmp_path / "cut.ckpt")
+
+
+def test_a_file_cannot_fill_the_memory(tmp_path: Path) -> None:
+    with pytest.raises(PeerCheckpointError, match="numbers an object"):
+        read_pickle(b"\x80\x02}r\xff\xff\xff\x7f.")
+    bomb: list[Any] = ["x"] * 10
+    for _ in range(20):
+        bomb = [bomb] * 10  # 10^21 values in a few hundred bytes
+    loop: list[Any] = []
+    loop.append(loop)
+    peer = lowdim_unet()
+    for value in (bomb, loop):
+        cfg = {"policy": {**peer.cfg["policy"], "horizon": 8}}
+        path = write_real_stanford(tmp_path / "a.ckpt", {}, {"model": {}}, cfg={**cfg, "policy": {"model": value}})
+        with pytest.raises(PeerCheckpointError, match="no end of settings"):
+            read_peer(path)
+    cfg = {"policy": {**peer.cfg["policy"], "model": {**peer.cfg["policy"]["model"], "down_dims": [8_000_000, 32]}}}
+    path = write_real_stanford(tmp_path / "a.ckpt", cfg, {"model": peer.state()})
+    with pytest.raises(PeerCheckpointError, match="weights do not fit"):
+        read_peer(path)
 
 
 def test_nothing_there(tmp_path: Path) -> None:

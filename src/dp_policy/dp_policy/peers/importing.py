@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 
 from dp_policy.checkpoint import save_checkpoint
+from dp_policy.denoiser import build_denoiser
+from dp_policy.encoders import ObservationEncoder
+from dp_policy.normaliser import Normaliser
 from dp_policy.peers.errors import PeerCheckpointError
 from dp_policy.peers.lerobot import read_lerobot
 from dp_policy.peers.peer_policy import PeerPolicy
@@ -51,8 +54,8 @@ def read_peer(path: str | Path, which: str | None = None) -> ImportedPolicy:
         peer, weights = read_real_stanford(path, which), path
     else:
         raise PeerCheckpointError(f"nothing at {path}; give a real-stanford .ckpt file or a LeRobot folder")
+    _check_weights(peer)
     policy = build_policy(peer.config)
-    _check_weights(policy, peer)
     policy.load_state_dict(dict(peer.weights))
     policy.eval().requires_grad_(False)
     provenance = {"source": path.name, "sha256": _sha256(weights), "kind": peer.kind, **peer.provenance}
@@ -71,8 +74,17 @@ def import_peer(path: str | Path, folder: str | Path, which: str | None = None) 
     return imported, save_checkpoint(folder, imported.policy, {}, imported.provenance)
 
 
-def _check_weights(policy: Policy, peer: PeerPolicy) -> None:
-    wanted = policy.state_dict()
+def _check_weights(peer: PeerPolicy) -> None:
+    """Compare names and shapes with networks that have no memory yet: sizes of a damaged file are not allocated."""
+    config, seen = peer.config, peer.config.observation
+    with torch.device("meta"):
+        encoder = ObservationEncoder(config)
+        parts = {
+            "encoder": encoder,
+            "head.denoiser": build_denoiser(config, encoder.frame_features),
+            "normaliser": Normaliser(config.normaliser, seen.proprioception_dim, config.action.dim, len(seen.cameras)),
+        }
+    wanted = {f"{part}.{name}": w for part, module in parts.items() for name, w in module.state_dict().items()}
     missing = sorted(wanted.keys() - peer.weights.keys())
     spare = sorted(peer.weights.keys() - wanted.keys())
     if missing or spare:

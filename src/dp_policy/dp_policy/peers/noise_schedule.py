@@ -8,6 +8,7 @@ from dp_policy.peers.fields import Fields
 
 #: What diffusers takes where a configuration says nothing.
 BETA_START, BETA_END = 0.0001, 0.02
+MOST_LEVELS = 10_000
 #: What the network predicts, by diffusers' names.
 PREDICTIONS = {"epsilon": "epsilon", "sample": "sample", "v_prediction": "v"}
 
@@ -24,6 +25,8 @@ def read_schedule(fields: Fields, sampler: str, owner: Fields) -> dict[str, Any]
         PeerCheckpointError: a value has no counterpart here.
     """
     levels = fields.number("num_train_timesteps", 1000)
+    if not 1 <= levels <= MOST_LEVELS:
+        raise fields.refusal("num_train_timesteps", levels, f"1 to {MOST_LEVELS}")
     schedule = fields.require("beta_schedule", ("squaredcos_cap_v2", "linear", "scaled_linear"), "linear")
     for key, default in (("beta_start", BETA_START), ("beta_end", BETA_END)):
         if schedule == "squaredcos_cap_v2":

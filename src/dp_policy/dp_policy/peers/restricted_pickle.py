@@ -7,9 +7,11 @@ of ours that only keeps data. Every other name ends the reading.
 
 from __future__ import annotations
 
+import itertools
 import pickle
+import pickletools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, NoReturn
@@ -17,6 +19,9 @@ from typing import Any, NoReturn
 import torch
 
 from dp_policy.peers.errors import PeerCheckpointError
+
+#: No policy's configuration is as long or as deep; one that is refers to itself.
+MOST_SETTINGS, DEEPEST_SETTING = 10_000, 50
 
 
 class UnsafePickleError(PeerCheckpointError):
@@ -156,6 +161,13 @@ class _RestrictedUnpickler(pickle.Unpickler):
         raise PeerCheckpointError("the file is damaged: a reference that is not a tensor's storage")
 
 
+def _check_memo(data: bytes) -> None:
+    """Refuse numbers of remembered objects that no file of this length can have: they would fill the memory."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= len(data):
+            raise PeerCheckpointError(f"the file is damaged: it numbers an object {argument}")
+
+
 def read_pickle(data: bytes) -> Any:
     """The content of a torch checkpoint's ``data.pkl``, with :class:`ConfigNode` and :class:`StoredTensor` inside.
 
@@ -164,6 +176,7 @@ def read_pickle(data: bytes) -> Any:
         PeerCheckpointError: the data is damaged.
     """
     try:
+        _check_memo(data)
         return _RestrictedUnpickler(BytesIO(data)).load()
     except PeerCheckpointError:
         raise
@@ -171,21 +184,26 @@ def read_pickle(data: bytes) -> Any:
         raise PeerCheckpointError(f"the file is damaged: {type(error).__name__}: {error}") from None
 
 
-def plain_settings(node: Any, where: str) -> Any:
+def plain_settings(node: Any, where: str, count: Iterator[int] | None = None) -> Any:
     """Dicts, lists and values of an OmegaConf tree.
 
     Args:
         node: a :class:`ConfigNode` or plain value.
         where: dotted name of the place, for errors.
+        count: of the nodes visited so far; None: begins.
 
     Raises:
-        PeerCheckpointError: a value is an interpolation that was never resolved, or missing, or not plain.
+        PeerCheckpointError: a value is an interpolation that was never resolved, or missing, or not plain, or there is
+            no end of values.
     """
+    count = itertools.count() if count is None else count
+    if next(count) > MOST_SETTINGS or where.count(".") + where.count("[") > DEEPEST_SETTING:
+        raise PeerCheckpointError(f"{where}: no end of settings")
     value = node.content if isinstance(node, ConfigNode) else node
     if isinstance(value, dict):
-        return {str(key): plain_settings(item, f"{where}.{key}") for key, item in value.items()}
+        return {str(key): plain_settings(item, f"{where}.{key}", count) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_settings(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [plain_settings(item, f"{where}[{index}]", count) for index, item in enumerate(value)]
     if isinstance(value, str) and ("${" in value or value == "???"):
         raise PeerCheckpointError(f"{where} = {value!r} is open; resolve the configuration before saving")
     if value is None or isinstance(value, (bool, int, float, str)):

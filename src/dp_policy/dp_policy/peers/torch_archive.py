@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 from types import TracebackType
@@ -69,7 +70,8 @@ class TorchArchive:
         data = self._entry(f"data/{storage.key}", storage.count * storage.dtype.itemsize)
         empty = 0 in tensor.size
         last = tensor.offset + sum((n - 1) * step for n, step in zip(tensor.size, tensor.stride, strict=True))
-        if len(data) != storage.count * storage.dtype.itemsize or (not empty and last >= storage.count):
+        within = empty or (last < storage.count and math.prod(tensor.size) <= storage.count)
+        if len(data) != storage.count * storage.dtype.itemsize or not within:
             raise PeerCheckpointError(f"{self.path.name} is damaged: tensor {storage.key} is cut short")
         if empty:
             return torch.empty(tensor.size, dtype=storage.dtype)
