@@ -225,7 +225,7 @@ def test_a_file_cannot_fill_the_memory(tmp_path: Path) -> None:
         path = write_real_stanford(tmp_path / "a.ckpt", {}, {"model": {}}, cfg={**cfg, "policy": {"model": value}})
         with pytest.raises(PeerCheckpointError, match="no end of settings"):
             read_peer(path)
-    cfg = {"policy": {**peer.cfg["policy"], "model": {**peer.cfg["policy"]["model"], "down_dims": [8_000_000, 32]}}}
+    cfg = {"policy": {**peer.cfg["policy"], "model": {**peer.cfg["policy"]["model"], "down_dims": [96_000, 32]}}}
     path = write_real_stanford(tmp_path / "a.ckpt", cfg, {"model": peer.state()})
     with pytest.raises(PeerCheckpointError, match="weights do not fit"):
         read_peer(path)

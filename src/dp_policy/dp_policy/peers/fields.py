@@ -8,6 +8,8 @@ from typing import Any
 from dp_policy.peers.errors import PeerCheckpointError
 
 _REQUIRED = object()
+#: No size, horizon or number of steps is larger.
+LARGEST_NUMBER = 100_000
 
 
 class Fields:
@@ -37,11 +39,11 @@ class Fields:
             return default
         return self._mapping[key]
 
-    def number(self, key: str, default: Any = _REQUIRED) -> int:
-        """A whole number."""
+    def number(self, key: str, default: Any = _REQUIRED, lowest: int = 1) -> int:
+        """A whole number from ``lowest`` on."""
         value = self.take(key, default)
-        if type(value) is not int:
-            raise self.refusal(key, value, "a whole number")
+        if type(value) is not int or not lowest <= value <= LARGEST_NUMBER:
+            raise self.refusal(key, value, f"a whole number, {lowest} to {LARGEST_NUMBER}")
         return value
 
     def flag(self, key: str, default: Any = _REQUIRED) -> bool:
@@ -49,10 +51,11 @@ class Fields:
         return bool(self.require(key, (True, False), default))
 
     def numbers(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers."""
+        """A list of whole numbers above 0."""
         value = self.take(key)
-        if not isinstance(value, (list, tuple)) or not all(type(item) is int for item in value):
-            raise self.refusal(key, value, "a list of whole numbers")
+        fits = isinstance(value, (list, tuple)) and all(type(item) is int for item in value)
+        if not fits or not all(1 <= item <= LARGEST_NUMBER for item in value):
+            raise self.refusal(key, value, f"a list of whole numbers, 1 to {LARGEST_NUMBER}")
         return tuple(value)
 
     def require(self, key: str, supported: Sequence[Any], default: Any = _REQUIRED) -> Any:

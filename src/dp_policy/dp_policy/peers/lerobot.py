@@ -98,7 +98,7 @@ def _read_features(fields: Fields) -> Features:
         shapes = {key: feature.numbers("shape") for key, feature in features.items()}
         kinds = {key: str(feature.take("type")) for key, feature in features.items()}
         action = fields.section("output_features").section(ACTION).numbers("shape")
-        modes = {key: by_type.take(kind, "IDENTITY") for key, kind in (*kinds.items(), (ACTION, "ACTION"))}
+        modes = {key: str(by_type.take(kind, "IDENTITY")) for key, kind in (*kinds.items(), (ACTION, "ACTION"))}
     images = {key: shape for key, shape in shapes.items() if kinds[key] == "VISUAL"}
     for key, shape in images.items():
         if len(shape) != 3 or shape[0] != 3 or shape != next(iter(images.values())):

@@ -120,7 +120,10 @@ def read_processors(folder: Path) -> tuple[FeatureStatistics, FeatureStatistics]
 
 def _read_processor(folder: Path, name: str, wanted: str) -> FeatureStatistics:
     found = None
-    for number, entry in enumerate(read_json(folder / name).get("steps", [])):
+    steps = read_json(folder / name).get("steps")
+    if not isinstance(steps, list):
+        raise PeerCheckpointError(f"{name}.steps = {steps!r} cannot be imported; it must be a list")
+    for number, entry in enumerate(steps):
         step = Fields(entry, f"{name}.steps[{number}]")
         kind = step.take("registry_name", step.take("class", None))
         step.section("config", {}).require("float_dtype", (None, "float32"), None)
@@ -132,16 +135,21 @@ def _read_processor(folder: Path, name: str, wanted: str) -> FeatureStatistics:
         raise PeerCheckpointError(f"{name} has no step {wanted}")
     config = found.section("config", {})
     only = config.take("normalize_observation_keys", None)
+    if not (only is None or isinstance(only, list)):
+        raise config.refusal("normalize_observation_keys", only, "a list of features")
     by_type, features = config.section("norm_map", {}), config.section("features", {})
-    kinds = {key: features.section(key).take("type") for key in features.names()}
+    kinds = {key: str(features.section(key).take("type")) for key in features.names()}
     modes = {
-        key: by_type.take(kind, "IDENTITY")
+        key: str(by_type.take(kind, "IDENTITY"))
         for key, kind in kinds.items()
         if only is None or kind == "ACTION" or key in only
     }
     state = found.take("state_file", None)
-    figures = read_safetensors(folder / Path(state).name) if state else {}
-    return FeatureStatistics(figures, modes, float(config.take("eps", EPSILON)))
+    figures = read_safetensors(folder / Path(str(state)).name) if state else {}
+    epsilon = config.take("eps", EPSILON)
+    if not isinstance(epsilon, float) or not 0.0 < epsilon < 1.0:
+        raise config.refusal("eps", epsilon, "a number between 0 and 1")
+    return FeatureStatistics(figures, modes, epsilon)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class _Reading:
             "layers": network.number("n_layer"),
             "heads": network.number("n_head"),
             "width": network.number("n_emb"),
-            "condition_layers": network.number("n_cond_layers", 0),
+            "condition_layers": network.number("n_cond_layers", 0, lowest=0),
             "embedding_dropout": network.take("p_drop_emb", 0.0),
             "attention_dropout": network.take("p_drop_attn", 0.0),
             "causal": network.flag("causal_attn", network is self.policy),
