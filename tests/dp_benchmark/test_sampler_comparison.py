@@ -8,7 +8,9 @@ import dp_benchmark.sampler_comparison as sampler_comparison
 import pytest
 from dp_benchmark.errors import BenchmarkError, UnsuitablePolicyError
 from dp_benchmark.plots import plot_samplers
-from dp_benchmark.sampler_comparison import plan_variants, score_variants, variant_rows, variant_table
+from dp_benchmark.sampler_comparison import _section, plan_variants, score_variants, variant_rows, variant_table
+from dp_policy.config import METHODS
+from dp_policy.sampler_variants import sampler_variants
 
 SETTINGS = {"episodes": 1, "seed": 0}
 
@@ -46,6 +48,14 @@ def test_policies_with_one_name_stay_apart(save_tiny, tmp_path):
     folders = [save_tiny(tmp_path / "a", method="regression"), save_tiny(tmp_path / "b", method="flow")]
     runs = plan_variants(folders, tmp_path / "out", SETTINGS)
     assert len({run.policy for run in runs}) == 2 and len({run.file for run in runs}) == len(runs)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_makes_a_variant_is_accepted_by_its_policy(pusht_config, method):
+    action = {"horizon": 2, "steps": 1, "past": 1} if method in ("lstm_gmm", "bet") else {}
+    config = pusht_config(method=method, action=action)
+    for variant in sampler_variants(config):
+        assert config.with_sampling(**_section(variant.config)) == variant.config
 
 
 def test_other_results_are_not_mixed_in(tiny_checkpoint, tmp_path, save_tiny):

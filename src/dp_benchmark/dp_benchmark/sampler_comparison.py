@@ -9,14 +9,13 @@ A folder of results::
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dp_policy.checkpoint import read_checkpoint_info
-from dp_policy.config import PolicyConfig
+from dp_policy.config import SAMPLING_KEYS, PolicyConfig
 from dp_policy.sampler_variants import sampler_variants
 
 from dp_benchmark.errors import BenchmarkError
@@ -88,8 +87,8 @@ def plan_variants(checkpoints: Sequence[Path], out: Path, settings: Mapping[str,
 
 
 def _section(config: PolicyConfig) -> dict[str, Any]:
-    section = getattr(config, config.method, None)
-    return {} if section is None else dataclasses.asdict(section)
+    """What makes a variant: only what may change for the same weights."""
+    return {key: getattr(getattr(config, config.method), key) for key in SAMPLING_KEYS[config.method]}
 
 
 def score_variants(
