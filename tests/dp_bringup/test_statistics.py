@@ -15,6 +15,13 @@ def test_wilson_interval_stays_in_range():
         wilson_interval(21, 20)
 
 
+def test_wilson_interval_contains_the_proportion_in_spite_of_rounding():
+    """Error bars are the distances to the bounds, and none may be negative."""
+    for trials in (10, 50, 69, 200, 300):
+        assert wilson_interval(0, trials)[0] == 0.0
+        assert wilson_interval(trials, trials)[1] == 1.0
+
+
 def test_percentiles():
     assert percentiles([]) == {}
     assert percentiles(list(range(101))) == {"p50": 50.0, "p90": 90.0, "p99": 99.0}
