@@ -127,8 +127,13 @@ def test_variants_cover_samplers_spacings_and_steps() -> None:
     for variant in variants:
         assert len(build_sampler(variant.config.diffusion).timesteps) == variant.evaluations
         assert variant.config.diffusion.prediction == "sample"
-    flow = sampler_variants(PolicyConfig.from_dict({"name": "test", "method": "flow"}))
+    flow = sampler_variants(PolicyConfig.from_dict({"name": "test", "method": "flow", "flow": {"warm_start": 0.5}}))
     assert [variant.config.flow.inference_steps for variant in flow] == [1, 2, 4, 8]
+    assert all(variant.config.flow.warm_start == 0.0 for variant in flow), "a warm start runs fewer evaluations"
+    ibc = {"name": "test", "method": "ibc", "observation": {"images": False}}
+    assert [variant.evaluations for variant in sampler_variants(PolicyConfig.from_dict(ibc))] == [3]
+    langevin = {**ibc, "ibc": {"inference": "langevin", "langevin_iterations": 10}}
+    assert [variant.evaluations for variant in sampler_variants(PolicyConfig.from_dict(langevin))] == [21]
 
 
 @pytest.mark.parametrize(

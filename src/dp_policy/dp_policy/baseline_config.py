@@ -117,6 +117,13 @@ class IbcConfig:
         if self.network == "residual" and self.depth % 2:
             raise PolicyConfigError(f"depth = {self.depth} is not valid; network residual has blocks of two layers")
 
+    @property
+    def evaluations(self) -> int:
+        """Passes of the energy network per chunk, each over all samples (Langevin: with their gradients)."""
+        if self.inference == "derivative_free":
+            return self.iterations
+        return self.langevin_iterations * (2 if self.langevin_refine_step else 1) + 1
+
 
 @dataclass(frozen=True)
 class BetConfig:

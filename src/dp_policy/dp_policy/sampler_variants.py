@@ -35,10 +35,11 @@ def sampler_variants(config: PolicyConfig) -> list[SamplerVariant]:
     if config.method == "diffusion":
         return list(_diffusion_variants(config))
     if config.method == "flow":
-        return [SamplerVariant("flow", steps, config.with_sampling(inference_steps=steps)) for steps in FLOW_STEPS]
+        changes = [{"inference_steps": steps, "warm_start": 0.0} for steps in FLOW_STEPS]
+        return [SamplerVariant("flow", int(c["inference_steps"]), config.with_sampling(**c)) for c in changes]
     if config.method == "two_step":
         return [SamplerVariant(f"two_step {config.two_step.kind}", 2, config)]
-    return [SamplerVariant(config.method, 1, config)]
+    return [SamplerVariant(config.method, config.ibc.evaluations if config.method == "ibc" else 1, config)]
 
 
 def _diffusion_variants(config: PolicyConfig) -> Iterator[SamplerVariant]:
