@@ -64,6 +64,19 @@ def test_winograd_rounds_less_than_a_hundred_thousandth() -> None:
     assert float((output - exact).detach().square().mean().sqrt() / exact.detach().std()) < 1e-5
 
 
+def test_winograd_stays_out_of_half_precision() -> None:
+    """Under autocast the transforms would run in bf16, even where input and weights are float32."""
+    torch.manual_seed(0)
+    layer, sequences = Conv1d(64, 64, 5, padding=2), torch.randn(64, 64, 16)
+    results = []
+    for layer.backend in ("native", "winograd", "auto"):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            results.append(layer(sequences))
+    for output in results[1:]:
+        assert "Winograd" not in type(output.grad_fn).__name__
+        torch.testing.assert_close(output, results[0], rtol=0, atol=0)
+
+
 def test_film_in_two_halves_is_the_published_projection() -> None:
     """Sum of the halves = Linear(Mish(cat(step features, condition))), block by block."""
     network = ConditionalUnet1d(10, 12, TINY)

@@ -20,9 +20,9 @@ class Conv1d(nn.Conv1d):
     """torch's Conv1d, or the same computed otherwise; all backends share weights and state dict.
 
     ``backend``: ``native`` (torch), ``gemm`` (matrix product with the unfolded taps), ``winograd`` (fewest products,
-    see :mod:`dp_policy.winograd1d`; native where the sizes do not allow it) or ``auto``: on a processor gemm for
-    single observations, as when a policy runs, and winograd for float32 batches, as in training; else native, also
-    under torch.compile, which has kernels of its own.
+    see :mod:`dp_policy.winograd1d`; native where sizes, number type or device do not allow it) or ``auto``: on a
+    processor gemm for single observations, as when a policy runs, and winograd for float32 batches, as in training;
+    else native, also under torch.compile, which has kernels of its own.
     """
 
     backend: str = "auto"
@@ -47,8 +47,9 @@ class Conv1d(nn.Conv1d):
     def _winograd_fits(self, x: Tensor) -> bool:
         plain = self.kernel_size == (TAPS,) and self.stride == (1,) and self.padding == (TAPS // 2,)
         tiled = tile_length(x.shape[2]) > 0
-        # Under autocast input and weights differ; half precision would not survive the transforms.
+        # Half precision would not survive the transforms, and autocast would bring it in.
         exact = x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64)
+        exact = exact and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         return plain and tiled and exact and self.bias is not None
 
     def _unfolded(self, x: Tensor) -> Tensor:
