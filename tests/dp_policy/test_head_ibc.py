@@ -31,7 +31,9 @@ def test_info_nce_by_hand() -> None:
 
 def test_bounds_of_the_data_with_a_margin() -> None:
     head = IbcHead(config(boundary_buffer=0.1), 3)
-    head.fit(torch.tensor([[[0.0, -1.0], [0.5, 0.0]], [[1.0, 0.2], [0.3, 0.6]]]), torch.Generator())
+    # the second of each pair belongs to a later step, which has a sequence of its own if it is a target
+    sequences = [[[0.0, -1.0], [9.0, 9.0]], [[1.0, 0.2], [0.3, 0.6]], [[0.3, 0.6], [0.3, 0.6]]]
+    head.fit(torch.tensor(sequences), torch.Generator())
     torch.testing.assert_close(head.box.low, torch.tensor([-0.1, -1.16, -0.1, -1.16]))
     torch.testing.assert_close(head.box.high, torch.tensor([1.1, 0.76, 1.1, 0.76]))
     drawn = head.box.draw(3, 5000, torch.Generator().manual_seed(0)).flatten(0, 1)

@@ -110,6 +110,20 @@ def test_the_average_moves_at_every_step(data: TrainingData, state_config: Calla
     torch.testing.assert_close(names[run.optimiser.names[0]], average)
 
 
+def test_a_resumed_run_keeps_what_was_fitted(data: TrainingData, state_config: Callable[..., PolicyConfig]) -> None:
+    """Cluster centres and normaliser are those of the run, even if this machine would compute others."""
+    mapping = {**state_config().to_dict(), "method": "bet", "action": {"horizon": 2, "past": 1, "steps": 1}}
+    mapping["bet"] = {"layers": 1, "heads": 2, "width": 16, "bins": 4}
+    config = resolve_config(PolicyConfig.from_dict(mapping), data)
+    first, second = TrainingRun(data, config, seed=2), TrainingRun(data, config, seed=2)
+    state = {name: tensor + 0.25 if name.startswith("fitted.") else tensor for name, tensor in first.state().items()}
+    second.load_state(state)
+    for policy in (second.policy, second.averaged_policy()):
+        for name, wanted in first.policy.state_dict().items():
+            moved = name == "head.bins.centres" or name.startswith("normaliser.")
+            torch.testing.assert_close(policy.state_dict()[name], wanted + 0.25 * moved, rtol=0, atol=0, msg=name)
+
+
 def test_validation_repeats_and_tells_units(data: TrainingData, state_config: Callable[..., PolicyConfig]) -> None:
     run, _ = run_steps(data, state_config(validation_windows=100), 2)
     assert run.held_out is not None
@@ -148,7 +162,7 @@ def test_every_method_may_be_split(data: TrainingData, state_config: Callable[..
         "ibc": {"width": 16, "depth": 2, "negative_count": 8},
         "bet": {"layers": 1, "heads": 2, "width": 16, "bins": 4, **no_dropout},
     }
-    mapping = {**state_config(padded_step_weight=1.0).to_dict(), "method": method}
+    mapping = {**state_config().to_dict(), "method": method}  # padded steps count less, for IBC whole sequences
     if method in sizes:
         mapping[method] = sizes[method]
     if method in ("lstm_gmm", "bet"):  # one action for each frame

@@ -81,6 +81,10 @@ class Policy(nn.Module, ABC):
     def loss(self, batch: Batch, draws: int, generator: torch.Generator) -> Tensor:
         """Scalar training loss, with augmentation drawn from ``generator``."""
 
+    @abstractmethod
+    def counted(self, batch: Batch) -> Tensor:
+        """() what :meth:`loss` divides by; losses of parts of a batch are joined by it."""
+
     def encode(
         self, images: Mapping[str, Tensor], proprioception: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -177,6 +181,10 @@ class VisuomotorPolicy(Policy):
         features = self.encode(batch.images, batch.proprioception, generator)
         actions = self.normaliser.action.normalise(batch.actions)
         return self.head.loss(features, actions, batch.weights, draws, generator)
+
+    def counted(self, batch: Batch) -> Tensor:
+        """Sum of the weights, as the head counts them, see :meth:`ActionHead.counted`."""
+        return self.head.counted(batch.weights)
 
 
 def nearest_to_plan(chunks: Tensor, plan: Tensor, draws: int) -> Tensor:

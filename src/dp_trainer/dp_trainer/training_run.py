@@ -78,6 +78,8 @@ class TrainingRun:
         self.policy, self.averaged = self._build_policies()
         self.optimiser = MasterWeightOptimiser(self.policy, training)
         self.optimiser.share(self.group)
+        fitted = [*_fitted(self.policy).values(), *_fitted(self.averaged).values()]
+        self.group.share([numbers for numbers in fitted if numbers.dtype == torch.float32])
         averages = dict(self.averaged.named_parameters())
         self._averaged_weights: list[Tensor] = [averages[name] for name in self.optimiser.names]
         self.ema = Ema(self.optimiser.masters, training.ema)
@@ -136,7 +138,7 @@ class TrainingRun:
         sums = torch.zeros(3, device=self.device)
         sums[2] = float(stop)
         for piece in pieces:
-            counted = piece.batch.weights.sum() / (piece.part.total * self.config.action.horizon)
+            counted = self.policy.counted(piece.batch) / (piece.part.total * self.config.action.horizon)
             counted = counted.to(self.device, non_blocking=True)
             with SlicedDraws(self._generator, piece.part):
                 loss = self._loss(step, piece)
@@ -175,7 +177,11 @@ class TrainingRun:
     def state(self) -> dict[str, Tensor]:
         """Tensors that a resumed run needs."""
         averages = zip(self.optimiser.names, self.ema.averages, strict=True)
-        return {**self.optimiser.state_tensors(), **{f"average.{name}": average for name, average in averages}}
+        return {
+            **self.optimiser.state_tensors(),
+            **{f"average.{name}": average for name, average in averages},
+            **{f"fitted.{name}": numbers for name, numbers in _fitted(self.averaged).items()},
+        }
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Continue from :meth:`state`.
@@ -187,8 +193,21 @@ class TrainingRun:
             self.optimiser.load_state_tensors(tensors)
             for name, average in zip(self.optimiser.names, self.ema.averages, strict=True):
                 average.copy_(tensors[f"average.{name}"])
+            for policy in (self.policy, self.averaged):
+                for name, numbers in _fitted(policy).items():
+                    numbers.copy_(tensors.get(f"fitted.{name}", numbers))  # runs begun earlier have none
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(f"the training state is of another network or version: {error}") from None
+
+
+def _fitted(policy: Policy) -> dict[str, Tensor]:
+    """What a policy took from the data and keeps while it is trained: normaliser, cluster centres, bounds.
+
+    Another machine may compute it with other roundings, and k-means then ends elsewhere, so that it is shared by the
+    processes of a run and goes with its state.
+    """
+    weights = dict(policy.named_parameters())
+    return {name: numbers for name, numbers in policy.state_dict().items() if name not in weights}
 
 
 def _parts_of_this_process(config: PolicyConfig, group: ProcessGroup) -> list[Slice]:

@@ -49,7 +49,7 @@ def validate(policy: Policy, sampler: WindowSampler, seed: int, windows: int) ->
         batch = move_batch(sampler.batch(chosen[first : first + BATCH_SIZE]), device)
         planned = policy.plan(policy.encode(batch.images, batch.proprioception), generator=generator)
         loss = policy.loss(batch, 1, generator)
-        counted = batch.weights.sum()
+        counted = policy.counted(batch)
         sums = _error_sums(policy, planned, batch.actions, batch.weights)
         totals += torch.stack((loss.float() * counted, counted, *sums)).double().cpu()
     loss_sum, counted, squared, distance, steps = totals.tolist()

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
 
+#: Sum of loss weights below which nothing counts; keeps a batch of padding from dividing by zero.
+LEAST_WEIGHT = 1e-6
+
 
 class ActionHead(nn.Module, ABC):
     """The distribution of normalised action sequences given observation features.
@@ -60,6 +63,10 @@ class ActionHead(nn.Module, ABC):
             scalar float32.
         """
 
+    def counted(self, weights: Tensor) -> Tensor:
+        """What :meth:`loss` divides by, so that losses of parts of a batch can be joined: (B, horizon) to ()."""
+        return weights.sum()
+
     @abstractmethod
     def sample(
         self,
@@ -85,4 +92,4 @@ class ActionHead(nn.Module, ABC):
 def weighted_mean(error: Tensor, weights: Tensor, draws: int = 1) -> Tensor:
     """Mean over real steps of an error (B * draws, T) under weights (B, T); scalar."""
     per_step = error.view(-1, draws, error.shape[-1]).mean(dim=1)
-    return (per_step * weights).sum() / weights.sum().clamp_min(1.0)
+    return (per_step * weights).sum() / weights.sum().clamp_min(LEAST_WEIGHT)

@@ -20,7 +20,7 @@ from dp_policy.energy import (
     slope_penalty,
 )
 from dp_policy.exact_buffers import ExactBuffers
-from dp_policy.heads.base import ActionHead
+from dp_policy.heads.base import LEAST_WEIGHT, ActionHead
 
 #: Numbers per layer computed at once when chunks are drawn; more observations are done one part after the other.
 NUMBERS_AT_ONCE = 2**26
@@ -55,9 +55,7 @@ class IbcHead(ActionHead):
     @property
     def evaluations(self) -> int:
         """Passes of the energy network per chunk, each over all samples (Langevin: with their gradients)."""
-        if self.config.inference == "derivative_free":
-            return self.config.iterations
-        return self.config.langevin_iterations * (2 if self.config.langevin_refine_step else 1) + 1
+        return self.config.evaluations
 
     @property
     def box(self) -> Box:
@@ -68,8 +66,10 @@ class IbcHead(ActionHead):
 
     def fit(self, actions: Tensor, generator: torch.Generator) -> None:
         """Take over the bounds of the actions, see :meth:`ActionHead.fit`."""
-        self.bounds.low.copy_(actions.amin(dim=(0, 1)))
-        self.bounds.high.copy_(actions.amax(dim=(0, 1)))
+        # The action at the sequence's own time: others may be of steps that are no targets (weight 0).
+        own = actions[:, self.action.past]
+        self.bounds.low.copy_(own.amin(dim=0))
+        self.bounds.high.copy_(own.amax(dim=0))
 
     def loss(
         self, condition: Tensor, actions: Tensor, weights: Tensor, draws: int, generator: torch.Generator
@@ -88,8 +88,11 @@ class IbcHead(ActionHead):
         if config.negatives == "langevin" and config.gradient_weight:
             slope = energy_slope(lambda points: self._energies(condition, points), candidates, torch.is_grad_enabled())
             error = error + config.gradient_weight * slope_penalty(slope, config.gradient_margin)
-        weight = weights.amin(dim=1)
-        return (error * weight).sum() / weight.sum().clamp_min(1.0)
+        return (error * weights.amin(dim=1)).sum() / self.counted(weights).clamp_min(LEAST_WEIGHT)
+
+    def counted(self, weights: Tensor) -> Tensor:
+        """A sequence counts by the least weight of its steps, see :meth:`ActionHead.counted`."""
+        return weights.amin(dim=1).sum()
 
     def _energies(self, condition: Tensor, actions: Tensor) -> Tensor:
         return self.energy(condition, actions.to(self.dtype)).float()
