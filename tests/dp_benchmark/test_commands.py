@@ -56,8 +56,9 @@ def test_eval_of_the_last_checkpoints_follows_the_paper(save_tiny, tmp_path, cap
     assert data["summary"]["max_score"] == max(scores)
     assert data["summary"]["mean_score"] == pytest.approx(sum(scores) / 2)
     assert f"{max(scores):.3f} / {sum(scores) / 2:.3f}" in capsys.readouterr().out
-    assert main([*command, "--last", "9"]) == 2
-    assert "has 3 checkpoints" in capsys.readouterr().err
+    for count, named in (("9", "has 3 checkpoints"), ("0", "at least 1")):
+        assert main([*command, "--last", count]) == 2
+        assert named in capsys.readouterr().err
 
 
 def test_benchmark_of_samplers(save_tiny, tmp_path, capsys):
@@ -121,10 +122,15 @@ def test_interrupted_evaluation_ends_all_processes_quietly(tiny_checkpoint, tmp_
         (["benchmark", "pusht", "--data", "{data}", "--methods", ","], "--methods is empty"),
         (["benchmark", "pusht", "--data", "{data}", "--methods", "bet,bet"], "two policies 'bet'"),
         (["benchmark", "pusht", "--data", "{data}", "--seeds", "0"], "seeds = 0"),
+        (["benchmark", "pusht", "--data", "{data}", "--workers", "0"], "workers = 0"),
+        (["benchmark", "pusht", "--data", "{data}", "--device", "abacus"], "abacus"),
         (["benchmark", "pusht", "--data", "{data}", "--resume"], "--out"),
         (["benchmark", "pusht", "--data", "{data}", "--resume", "--out", "new"], "nothing to resume"),
         (["benchmark", "samplers", "--checkpoint", "nowhere"], "nowhere"),
+        (["benchmark", "samplers", "--checkpoint", "{tiny}", "--episodes", "0"], "episodes = 0"),
         (["benchmark", "two-way", "--methods", "magic"], "magic"),
+        (["benchmark", "two-way", "--methods", "bet,bet"], "named twice"),
+        (["benchmark", "two-way", "--seed", "-1"], "seed = -1"),
         (["benchmark", "two-way", "--steps", "0"], "--steps 0"),
     ],
 )
@@ -133,3 +139,18 @@ def test_mistakes_are_one_line(arguments, named, capsys, tiny_checkpoint, replay
     assert main([places.get(argument, argument) for argument in arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert error[-1].startswith("dp: error:") and named in error[-1]
+
+
+@pytest.mark.parametrize(("module", "named"), [("gym_pusht.envs.pusht", "gym-pusht"), ("matplotlib", "matplotlib")])
+def test_missing_packages_are_noticed_before_the_training(module, named, replay_buffer, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    command = ["benchmark", "pusht", "--data", str(replay_buffer), "--methods", "bet", "--steps", "1", "--out", "new"]
+    assert main(command) == 2
+    assert f"need {named}" in capsys.readouterr().err.replace("needs", "need")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_mistake_leaves_no_settings_behind(tiny_checkpoint, tmp_path, capsys):
+    command = ["benchmark", "samplers", "--checkpoint", str(tiny_checkpoint), "--out", "out", "--episodes", "0"]
+    assert main(command) == 2
+    assert not (tmp_path / "out" / "settings.json").exists()

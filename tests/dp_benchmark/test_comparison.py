@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,15 @@ def test_a_finished_run_is_left_alone(finished):
     for run in again:
         score_run(run, settings, 1)
     assert [file.stat().st_mtime_ns for file in files] == before
+
+
+def test_a_comparison_may_be_moved_before_it_is_scored(finished, tmp_path):
+    out, settings, policies, _, _ = finished
+    shutil.copytree(out, tmp_path / "moved")
+    run = open_comparison(tmp_path / "moved", settings, policies, 1, True)[0]
+    (run.folder / "score.json").unlink()
+    score_run(run, replace(settings, episodes=1), 1)
+    assert Path(run.score()["summary"]["checkpoint"]).is_relative_to(tmp_path / "moved")
 
 
 def test_a_comparison_is_not_mixed_with_another(finished, pusht_config, tmp_path):

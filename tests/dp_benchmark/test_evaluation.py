@@ -77,6 +77,17 @@ def test_sampling_is_changed_for_the_same_weights(tiny_checkpoint):
     )
 
 
+def test_other_sampling_keeps_the_memory_layout(save_tiny, tmp_path):
+    observation = {"images": True, "cameras": ["image"], "state": ["agent_position"], "proprioception_dim": 2}
+    encoder = {"kind": "compact", "width": 4, "keypoints": 2, "features": 4, "blocks": 1}
+    seeing = save_tiny(tmp_path / "image", observation=observation, encoder=encoder)
+    strides = [
+        [weight.stride() for weight in load_policy(seeing, sampling).policy.parameters()]
+        for sampling in ({}, {"inference_steps": 3})
+    ]
+    assert strides[0] == strides[1]
+
+
 def test_policies_that_act_on_every_step_and_see_images(save_tiny, tmp_path):
     action = {"horizon": 2, "steps": 1, "past": 1}
     per_step = save_tiny(tmp_path / "bet", method="bet", action=action, bet={"layers": 1, "width": 8, "bins": 4})
@@ -192,3 +203,20 @@ def test_the_newest_checkpoint_of_a_run_is_found(save_tiny, tmp_path):
     assert find_checkpoint(run).name == "step_0000012"
     with pytest.raises(CheckpointError, match="nothing_there"):
         find_checkpoint(tmp_path / "nothing_there")
+
+
+def test_time_per_chunk_is_measured_with_a_plan_in_execution(save_tiny, tmp_path):
+    """Candidates are drawn only then: on every device they belong to the time."""
+    folder = save_tiny(tmp_path / "choosy", diffusion={"candidates": 5})
+    loaded, drawn = load_checkpoint(folder), []
+    sample = loaded.policy.head.sample
+
+    def counting(features, generator, draws, plan):
+        drawn.append(draws)
+        return sample(features, generator, draws, plan)
+
+    loaded.policy.head.sample = counting
+    for make in (evaluation._processor_inference, lambda policy: evaluation._device_inference(policy, "cpu")):
+        drawn.clear()
+        assert make(loaded)() > 0
+        assert set(drawn) == {5}

@@ -1,11 +1,12 @@
 """Worker processes: results in order, failures explained, nobody left behind."""
 
 import os
+import signal
 import time
 
 import pytest
 from dp_benchmark.errors import BenchmarkError
-from dp_benchmark.processes import WorkerError, run_jobs
+from dp_benchmark.processes import WorkerError, _Worker, run_jobs
 
 
 def square(job, tell):
@@ -29,6 +30,13 @@ def die(job, tell):
 
 def sleep_long(job, tell):
     tell(os.getpid())
+    time.sleep(60)
+
+
+def linger(job, tell):
+    """Takes a second to end, as a training does that writes a checkpoint."""
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1.0), os._exit(0)))
+    tell(time.monotonic())
     time.sleep(60)
 
 
@@ -68,3 +76,32 @@ def test_an_interruption_ends_all_processes():
         run_jobs(sleep_long, [0, 1], 2, interrupt)
     assert time.monotonic() - begin < 30
     assert not any(alive(pid) for pid in pids)
+
+
+def test_processes_that_take_their_time_to_end_do_so_side_by_side():
+    told = []
+
+    def interrupt(job, content):
+        told.append(content)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    begin = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        try:
+            run_jobs(linger, [0, 1, 2], 3, interrupt)
+        finally:
+            begin = told[-1]
+    assert 1.0 <= time.monotonic() - begin < 2.9
+
+
+def test_a_process_that_died_between_two_jobs_is_an_error_of_its_own():
+    """Not a BrokenPipeError, which the command line takes for a reader who has seen enough."""
+    worker = _Worker(die)
+    worker.begin(0, [None])
+    worker._process.join(30)
+    worker.begin(0, [None])
+    with pytest.raises(WorkerError, match="exit status 3"):
+        worker.receive()
+    worker.ask_to_end(patient=True)
+    worker.end()

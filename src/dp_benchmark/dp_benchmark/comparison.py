@@ -255,8 +255,9 @@ def score_run(
     """
     if run.scored:
         return
+    name = Path(run.training()["checkpoint"]).name  # the folder may have been moved since
     score: PushTScore = evaluate_pusht(
-        Path(run.training()["checkpoint"]),
+        run.folder / "training" / "checkpoints" / name,
         settings.episodes,
         settings.seed,
         workers,

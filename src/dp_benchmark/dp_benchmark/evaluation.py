@@ -172,9 +172,11 @@ def evaluate_pusht(
         CheckpointError: the checkpoint is missing or damaged.
         ConfigurationError: ``sampling`` does not fit the method.
     """
-    _check(episodes, seed, workers, max_steps, videos, video_folder)
-    _check_device(device)
-    load_simulator()
+    check_evaluation(episodes, seed, workers, device)
+    for name, value, low in (("max_steps", max_steps, 1), ("videos", videos, 0)):
+        _check_least(name, value, low)
+    if videos and video_folder is None:
+        raise BenchmarkError("videos are asked for, but no folder for them is given")
     loaded = load_policy(checkpoint, sampling)
     check_suits_pusht(loaded.config, str(checkpoint))
     chunk_ms = measure_chunk_ms(loaded, device)
@@ -209,15 +211,21 @@ def _tell_nobody(result: EpisodeResult) -> None:
     """Stands in for a watcher."""
 
 
-def _check(episodes: int, seed: int, workers: int, max_steps: int, videos: int, video_folder: Path | None) -> None:
-    for name, value, low in (("episodes", episodes, 1), ("workers", workers, 1), ("max_steps", max_steps, 1)):
-        if value < low:
-            raise BenchmarkError(f"{name} = {value} is not valid; at least {low}")
-    for name, value in (("seed", seed), ("videos", videos)):
-        if value < 0:
-            raise BenchmarkError(f"{name} = {value} is not valid; at least 0")
-    if videos and video_folder is None:
-        raise BenchmarkError("videos are asked for, but no folder for them is given")
+def check_evaluation(episodes: int, seed: int, workers: int, device: str) -> None:
+    """What :func:`evaluate_pusht` checks of this machine and of its numbers, for use before a long training.
+
+    Raises:
+        BenchmarkError: a number is out of range, the device cannot be used, or a package is missing.
+    """
+    for name, value, low in (("episodes", episodes, 1), ("seed", seed, 0), ("workers", workers, 1)):
+        _check_least(name, value, low)
+    _check_device(device)
+    load_simulator()
+
+
+def _check_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise BenchmarkError(f"{name} = {value} is not valid; at least {low}")
 
 
 def _check_device(device: str) -> None:
@@ -251,10 +259,15 @@ def _processor_inference(loaded: LoadedPolicy) -> Callable[[], float]:
     """One inference as a robot would have it, and what it took in milliseconds."""
     engine = Engine(loaded, num_threads=1, warmup_runs=1)
     images, vectors = engine.blank_observation()
-    action = loaded.config.action
-    left = action.chunk - action.steps  # what is left of the chunk in execution when the next one is planned
-    previous = np.zeros((left, action.dim), np.float32) if left else None
+    previous = _blank_rest(loaded)
     return lambda: engine.infer(images, vectors, previous).timings.total_ms
+
+
+def _blank_rest(loaded: LoadedPolicy) -> np.ndarray | None:
+    """Stands in for what is left of the chunk in execution when the next one is planned, (L, A); None if nothing is."""
+    action = loaded.config.action
+    left = action.chunk - action.steps
+    return np.zeros((left, action.dim), np.float32) if left else None
 
 
 def _device_inference(loaded: LoadedPolicy, device: str) -> Callable[[], float]:
@@ -263,12 +276,15 @@ def _device_inference(loaded: LoadedPolicy, device: str) -> Callable[[], float]:
     size = (1, observation.history, observation.image_height, observation.image_width, 3)
     images = {camera: torch.zeros(size, dtype=torch.uint8) for camera in observation.cameras}
     vectors = torch.zeros(1, observation.history, observation.proprioception_dim)
+    rest = _blank_rest(loaded)
+    previous = None if rest is None else torch.from_numpy(rest)[None].to(device)
+    generator = torch.Generator()
 
     @torch.inference_mode()
     def infer() -> float:
         begin = time.perf_counter()
         seen = {camera: pixels.to(device) for camera, pixels in images.items()}
-        policy.plan(policy.encode(seen, vectors.to(device)), generator=torch.Generator()).cpu()
+        policy.plan(policy.encode(seen, vectors.to(device)), previous, 0, generator).cpu()
         return (time.perf_counter() - begin) * 1e3
 
     for _ in range(3):

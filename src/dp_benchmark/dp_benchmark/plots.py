@@ -36,6 +36,13 @@ def save(figure: Any, path: Path) -> None:
     load_pyplot().close(figure)
 
 
+def _error_bars(rows: Sequence[Mapping[str, Any]], key: str) -> list[list[float]]:
+    """Lengths below and above the values; rounding must not make one negative, which matplotlib refuses."""
+    below = [max(0.0, row[key] - row[f"{key}_interval"][0]) for row in rows]
+    above = [max(0.0, row[f"{key}_interval"][1] - row[key]) for row in rows]
+    return [below, above]
+
+
 def plot_comparison(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     """Success and mean of the maximum coverage of each method, with 95 % intervals.
 
@@ -51,8 +58,7 @@ def plot_comparison(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -
         (0.18, "mean_max_coverage", "mean of maximum coverage", ORANGE),
     ):
         values = [row[key] for row in rows]
-        below = [row[key] - row[f"{key}_interval"][0] for row in rows]
-        above = [row[f"{key}_interval"][1] - row[key] for row in rows]
+        below, above = _error_bars(rows, key)
         heights = [place + offset for place in places]
         axes.barh(heights, values, 0.34, xerr=[below, above], label=label, color=colour, ecolor="#555555", capsize=2)
     axes.set(xlim=(0, 1), xlabel="share", title=title, yticks=list(places), yticklabels=[row["name"] for row in rows])
@@ -78,9 +84,9 @@ def plot_samplers(rows: Sequence[Mapping[str, Any]], path: Path, title: str) -> 
     for number, (label, own) in enumerate(lines.items()):
         counts = [row["evaluations_per_chunk"] * 1.02 ** (number - len(lines) / 2) for row in own]  # apart, readable
         values = [row["success"] for row in own]
-        below = [row["success"] - row["success_interval"][0] for row in own]
-        above = [row["success_interval"][1] - row["success"] for row in own]
-        line = quality.errorbar(counts, values, [below, above], marker="o", capsize=2, elinewidth=0.7, label=label)
+        line = quality.errorbar(
+            counts, values, _error_bars(own, "success"), marker="o", capsize=2, elinewidth=0.7, label=label
+        )
         time.plot(counts, [row["chunk_ms_p50"] for row in own], marker="o", color=line[0].get_color(), label=label)
     quality.set(ylim=(0, 1), ylabel="success (coverage >= 0.95), 95 % interval")
     time.set(yscale="log", ylabel="ms per chunk, median, one thread")

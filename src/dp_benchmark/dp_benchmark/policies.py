@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from dp_policy.checkpoint import INFO_FILE, CheckpointError, LoadedPolicy, load_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
@@ -36,8 +37,12 @@ def last_checkpoints(run: Path, count: int) -> list[Path]:
     Raises:
         CheckpointError: the run does not have so many.
     """
+    if count < 1:
+        raise CheckpointError(f"the last {count} checkpoints are asked for; at least 1")
     found = checkpoint_folders(run) if run.is_dir() else []
-    if not 1 <= count <= len(found):
+    if not found:
+        raise CheckpointError(f"{run} is not a training run: no folder checkpoints/step_* is there")
+    if count > len(found):
         raise CheckpointError(f"{run} has {len(found)} checkpoints, not {count}: training.kept_checkpoints keeps more")
     return found[-count:]
 
@@ -59,7 +64,7 @@ def load_policy(checkpoint: Path, sampling: Mapping[str, Any] | None = None) -> 
     config = loaded.config.with_sampling(**sampling)
     policy = build_policy(config)
     policy.load_state_dict(loaded.policy.state_dict())
-    policy.eval().requires_grad_(False)
+    policy.set_precision(torch.float32).eval().requires_grad_(False)  # memory layout as load_checkpoint leaves it
     return dataclasses.replace(loaded, policy=policy, config=config)
 
 

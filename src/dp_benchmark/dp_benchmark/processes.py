@@ -71,8 +71,10 @@ def run_jobs(
                         worker.begin(waiting.pop(), jobs)
         return [results[number] for number in range(len(jobs))]
     finally:
+        for worker in workers:  # all of them first: they end at the same time
+            worker.ask_to_end(patient=len(results) == len(jobs))
         for worker in workers:
-            worker.end(patient=len(results) == len(jobs))
+            worker.end()
 
 
 class _Worker:
@@ -89,7 +91,8 @@ class _Worker:
 
     def begin(self, number: int, jobs: Sequence[Any]) -> None:
         self.job = number
-        self.connection.send(jobs[number])
+        with contextlib.suppress(BrokenPipeError):  # it has died: receive() says so
+            self.connection.send(jobs[number])
 
     def receive(self) -> tuple[int, str, Any]:
         """Number of the job, ``told`` or ``done``, and what was said."""
@@ -106,11 +109,15 @@ class _Worker:
             raise WorkerError(content)
         return self.job, kind, content
 
-    def end(self, patient: bool) -> None:
-        """End the process: by closing its connection if it waits for a job, else by asking it to end now."""
+    def ask_to_end(self, patient: bool) -> None:
+        """Close its connection, which ends a process that waits for a job; unless patient, signal it too."""
         self.connection.close()
-        if patient:
-            self._process.join(GRACE_S)
+        if not patient:
+            self._process.terminate()
+
+    def end(self) -> None:
+        """Wait for the end, and bring it about if it does not come."""
+        self._process.join(GRACE_S)
         if self._process.is_alive():
             self._process.terminate()
             self._process.join(GRACE_S)

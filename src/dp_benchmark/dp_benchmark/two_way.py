@@ -136,11 +136,16 @@ def run_two_way(
         ``rollouts``, ``evaluations`` per chunk, ``parameters``, ``training_s``.
 
     Raises:
-        BenchmarkError: a method is not known, or none is given.
+        BenchmarkError: a method is not known or named twice, none is given, or the seed is negative.
     """
     configs = [two_way_config(method) for method in methods]
     if not configs:
         raise BenchmarkError(f"no methods given; valid: {', '.join(METHODS)}")
+    if seed < 0:
+        raise BenchmarkError(f"seed = {seed} is not valid; at least 0")
+    if len(set(methods)) < len(methods):
+        raise BenchmarkError(f"a method is named twice: {', '.join(methods)}")
+    out.mkdir(parents=True, exist_ok=True)  # before the work: a folder that cannot be made should not cost minutes
     scale = scale or TwoWayScale()
     observations, actions = demonstrate(scale.demonstrations, np.random.default_rng(seed))
     data, rows, rollouts = training_data(observations, actions), [], {}
@@ -154,7 +159,6 @@ def run_two_way(
         row["evaluations"] = int(policy.head.evaluations)  # type: ignore[union-attr, arg-type]
         row["parameters"] = sum(weight.numel() for weight in policy.parameters())
         rows.append({**row, "training_s": round(training_s, 1)})
-    out.mkdir(parents=True, exist_ok=True)
     draw_two_way(out / FIGURE_FILE, observations, rollouts)
     (out / ROWS_FILE).write_text(json.dumps({"seed": seed, "rows": rows}, indent=2) + "\n", encoding="utf-8")
     return rows

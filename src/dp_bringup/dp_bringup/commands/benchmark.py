@@ -84,6 +84,7 @@ def _run_pusht(args: argparse.Namespace) -> int:
 
     if args.resume and args.out is None:
         raise CommandError("--resume needs the folder to continue: --out FOLDER")
+    _check_beforehand(args)
     policies = _read_policies(args.methods)
     settings = ComparisonSettings(
         find_demonstrations(args.data), args.minutes, args.steps, args.episodes, args.seed, args.parallel
@@ -100,6 +101,15 @@ def _run_pusht(args: argparse.Namespace) -> int:
         rows = _write_comparison(out, runs, settings)
     write_results(args.json, "benchmark pusht", rows, {"settings": settings.to_dict(), "folder": str(out)})
     return 0
+
+
+def _check_beforehand(args: argparse.Namespace) -> None:
+    """Whatever would stop the scoring or the figures, found before the hours of training."""
+    from dp_benchmark.evaluation import check_evaluation
+    from dp_benchmark.plots import load_pyplot
+
+    check_evaluation(args.episodes, args.seed, args.workers, args.device)
+    load_pyplot()
 
 
 def _read_policies(methods: str) -> dict[str, PolicyConfig]:
@@ -196,6 +206,7 @@ def _run_samplers(args: argparse.Namespace) -> int:
 
     from dp_bringup.run_folder import new_run_folder, only_worker
 
+    _check_beforehand(args)
     checkpoints = [find_checkpoint(path) for path in args.checkpoint]
     settings = {"episodes": args.episodes, "seed": args.seed}
     out = args.out or new_run_folder(Path("runs"))
@@ -238,7 +249,10 @@ class _VariantBars:
 
 def _run_two_way(args: argparse.Namespace) -> int:
     import torch
+    from dp_benchmark.plots import load_pyplot
     from dp_benchmark.tables import markdown_table
+
+    load_pyplot()  # says what to install where matplotlib is missing
     from dp_benchmark.two_way import TwoWayScale, run_two_way
 
     from dp_bringup.progress import bar

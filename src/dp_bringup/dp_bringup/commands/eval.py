@@ -57,7 +57,9 @@ def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what changes how a trained policy draws its chunks."""
     parser.add_argument("--sampler", help="of a diffusion policy, for example ddpm or ddim (default: as trained)")
-    parser.add_argument("--inference-steps", type=int, metavar="N", help="network evaluations per chunk")
+    parser.add_argument(
+        "--inference-steps", type=int, metavar="N", help="network evaluations per chunk (ddpm takes all levels)"
+    )
     parser.add_argument("--spacing", help="of the noise levels: trailing, leading or linspace")
 
 
@@ -80,6 +82,8 @@ def _run_sim(args: argparse.Namespace) -> int:
     from dp_bringup.stages import evaluate_policy
     from dp_bringup.summary import describe_episodes, episode_figures
 
+    if args.episodes < 1:
+        raise CommandError(f"--episodes {args.episodes} is not valid; at least 1")
     out = args.out or _new_folder()
     results: list[CellEpisode] = []
     with bar(args.episodes, "evaluate", "episode") as shown:
