@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 from dp_bringup.cli import COMMANDS, main
 from dp_bringup.errors import CommandError, is_expected
@@ -38,6 +40,7 @@ def test_unknown_command_names_the_valid_ones(capsys):
         (["record", "--task", "juggle", "--out", "x"], "place, reach_around"),
         (["record", "--cell", "moon", "--out", "x"], "sim_franka"),
         (["eval", "sim", "nowhere", "--cell", "moon"], "sim_franka"),
+        (["eval", "sim", "nowhere", "--episodes", "0"], "--episodes 0"),
         (["up", "deploy"], "checkpoint"),
     ],
 )
@@ -51,3 +54,19 @@ def test_expected_failures_are_one_line(arguments, named, capsys, tmp_path, monk
 def test_bugs_are_not_hidden():
     assert is_expected(ContractError("x")) and is_expected(CommandError("x")) and is_expected(FileNotFoundError("x"))
     assert not is_expected(ValueError("x")) and not is_expected(KeyError("x"))
+
+
+def test_what_a_file_system_refuses_is_no_bug(tmp_path):
+    for number in (errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR):
+        assert is_expected(OSError(number, "refused"))
+    assert not is_expected(OSError(errno.EBADF, "closed"))
+
+
+def test_a_place_for_the_figures_is_checked_before_the_work(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for place, named in ((tmp_path, "is a folder"), (tmp_path / "file" / "figures.json", "cannot be written")):
+        assert main(["dataset", "info", "nowhere.zarr", "--json", str(place)]) == 2
+        error = capsys.readouterr().err
+        assert "--json" in error and named in error
+    assert main(["dataset", "info", "nowhere.zarr", "--json", str(tmp_path / "new" / "figures.json")]) == 2
+    assert "nowhere.zarr" in capsys.readouterr().err and not (tmp_path / "new").exists()

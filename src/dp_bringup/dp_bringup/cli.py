@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from dp_bringup.errors import is_expected
+from dp_bringup.results import check_json_place
 
 COMMANDS = {
     "doctor": "check this machine and say what each missing thing costs",
@@ -45,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         module = importlib.import_module(f"dp_bringup.commands.{MODULES.get(name, name)}")
-        return int(module.run(_command_parser(name, module).parse_args(arguments[1:])))
+        parsed = _command_parser(name, module).parse_args(arguments[1:])
+        check_json_place(getattr(parsed, "json", None))
+        return int(module.run(parsed))
     except KeyboardInterrupt:
         print("\ndp: interrupted", file=sys.stderr)
         return 130

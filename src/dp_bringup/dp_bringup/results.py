@@ -12,12 +12,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "numpy", "mujoco", "diffusers", "zarr", "rosbags", "ros-rclpy", "diffusion-policy-ros2")
+from dp_bringup.errors import CommandError
+
+PACKAGES = (
+    *("torch", "numpy", "mujoco", "gym-pusht", "pymunk", "diffusers", "accelerate", "zarr", "rosbags", "ros-rclpy"),
+    "diffusion-policy-ros2",
+)
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--json FILE` to a command."""
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures to FILE as JSON")
+
+
+def check_json_place(path: Path | None) -> None:
+    """Refuse a place for the figures before the work rather than after it; nothing is made.
+
+    Raises:
+        CommandError: the place is a folder, or cannot be written.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise CommandError(f"--json {path} is a folder; name a file")
+    nearest = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not os.access(nearest, os.W_OK) or (nearest != path.absolute() and not nearest.is_dir()):
+        raise CommandError(f"--json {path} cannot be written: look at {nearest}")
 
 
 def versions() -> dict[str, str]:
