@@ -1,4 +1,5 @@
 import json
+import sys
 
 import pytest
 from dp_bringup.cli import main
@@ -10,9 +11,9 @@ def test_this_machine_is_ready(tmp_path, capsys):
     assert main(["doctor", "--json", str(tmp_path / "doctor.json")]) == 0
     data = json.loads((tmp_path / "doctor.json").read_text())
     assert data["command"] == "doctor" and data["summary"]["ready"] is True
-    assert {"python", "rclpy", "rmw", "dp_msgs", "gpu", "rendering", "dds profile", "disk"} <= {
-        row["name"] for row in data["rows"]
-    }
+    names = {row["name"] for row in data["rows"]}
+    assert {"python", "rclpy", "rmw", "dp_msgs", "gpu", "rendering", "dds profile", "disk"} <= names
+    assert {"video", "push-t", "accelerate"} <= names
     assert "versions" in data and data["machine"]["cores"] >= 1
 
 
@@ -34,3 +35,30 @@ def test_small_dds_segment_is_noticed(tmp_path, monkeypatch):
 def test_broken_rendering_is_noticed(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nonsense")
     assert doctor.check_rendering().state == doctor.MISSING
+
+
+@pytest.mark.parametrize(
+    ("module", "check", "cost"),
+    [
+        ("gym_pusht.envs.pusht", doctor.check_pusht, "dp eval pusht"),
+        ("imageio_ffmpeg", doctor.check_video, "--videos"),
+        ("imageio.v2", doctor.check_video, "--videos"),
+    ],
+)
+def test_what_push_t_lacks_is_noticed(monkeypatch, module, check, cost):
+    monkeypatch.setitem(sys.modules, module, None)
+    finding = check()
+    assert finding.state == doctor.WARN and cost in finding.cost
+    assert "pip install" in finding.fix and "pip install" not in finding.found
+    assert module.split(".")[0] in finding.found
+
+
+def test_accelerate_is_looked_up_among_the_installed_packages(monkeypatch, tmp_path):
+    package = tmp_path / "accelerate-9.8.7.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: accelerate\nVersion: 9.8.7\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert (doctor.check_accelerate().state, doctor.check_accelerate().found) == (doctor.OK, "9.8.7")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "empty")])
+    assert doctor.check_accelerate().state == doctor.WARN

@@ -198,13 +198,37 @@ def check_launch() -> Finding:
 
 
 def check_video() -> Finding:
-    """The encoder of the report's video."""
+    """The encoder of the videos of reports and of Push-T episodes."""
     try:
+        import imageio.v2  # noqa: F401
         from imageio_ffmpeg import get_ffmpeg_exe
 
         return Finding("video", OK, Path(get_ffmpeg_exe()).name)
     except Exception as error:
-        return Finding("video", WARN, str(error), "the report has no video", "pip install imageio-ffmpeg")
+        cost = "the report has no video, `dp eval pusht --videos` does not run"
+        return Finding("video", WARN, str(error), cost, "pip install imageio imageio-ffmpeg")
+
+
+def check_pusht() -> Finding:
+    """The Push-T environment, which setup installs apart from its dependencies."""
+    cost = "no `dp eval pusht` and no `dp benchmark pusht`"
+    fix = "make setup, or: pip install '.[pusht]' && pip install --no-deps gym-pusht==0.1.8"
+    try:
+        from dp_benchmark.pusht_environment import load_simulator
+
+        load_simulator()
+    except Exception as error:
+        return Finding("push-t", WARN, str(error).split(";")[0], cost, fix)
+    return Finding("push-t", OK, f"gym-pusht {_distribution_version('gym-pusht')}".rstrip())
+
+
+def check_accelerate() -> Finding:
+    """Hugging Face Accelerate, which starts a training in several processes."""
+    cost = "training in one process only: one GPU, one machine"
+    version = _distribution_version("accelerate")
+    if not version:
+        return Finding("accelerate", WARN, "not installed", cost, "pip install accelerate")
+    return Finding("accelerate", OK, version)
 
 
 def check_temporary_folder() -> Finding:
@@ -229,6 +253,8 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_disk,
     check_temporary_folder,
     check_video,
+    check_pusht,
+    check_accelerate,
     check_real_time,
     check_launch,
     check_spacemouse,
