@@ -29,8 +29,16 @@ def test_values_of_every_kind() -> None:
         ("name.first=x", "'name' is a value, not a section"),
         ("training.betas=[0.9", "not YAML"),
         ("training.accumulation=5", "must divide batch_size = 64"),
+        ("flow.inference_steps=2", r"would change nothing: method 'diffusion'.*its sections: .*denoiser, diffusion"),
     ],
 )
 def test_errors_name_the_key(assignment: str, named: str) -> None:
     with pytest.raises(PolicyConfigError, match=named):
         override(CONFIG, [assignment])
+
+
+def test_sections_are_those_of_the_method_changed_to() -> None:
+    changed = override(CONFIG, ["flow.inference_steps=2", "method=flow"])
+    assert changed.method == "flow" and changed.flow.inference_steps == 2
+    with pytest.raises(PolicyConfigError, match="method 'bet' has no section 'denoiser'"):
+        override(CONFIG, ["method=bet", "denoiser.kind=transformer"])

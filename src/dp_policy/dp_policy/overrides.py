@@ -18,7 +18,8 @@ def override(config: PolicyConfig, assignments: Sequence[str]) -> PolicyConfig:
         assignments: ``section.key=value``, the value as YAML (``0.1``, ``[64, 128]``, ``true``); later ones win.
 
     Raises:
-        PolicyConfigError: an assignment has no ``=``, no such key exists, or the value is not valid.
+        PolicyConfigError: an assignment has no ``=``, no such key exists, the value is not valid, or its section is
+            not one of the method's.
     """
     if not assignments:
         return config
@@ -39,7 +40,17 @@ def override(config: PolicyConfig, assignments: Sequence[str]) -> PolicyConfig:
             raise PolicyConfigError(f"{assignment!r} is not valid; the value is not YAML") from None
         if isinstance(place[key], str):  # YAML 1.1 takes 1e-4 for text, because it has no dot
             place[key] = _number(place[key])
-    return PolicyConfig.from_dict(mapping)
+    changed = PolicyConfig.from_dict(mapping)
+    used = changed.to_dict()
+    for assignment in assignments:
+        section = assignment.split("=")[0].strip().split(".")[0]
+        if section not in used:
+            sections = ", ".join(name for name, part in used.items() if isinstance(part, dict))
+            raise PolicyConfigError(
+                f"{assignment!r} would change nothing: method {changed.method!r} has no section {section!r}; "
+                f"its sections: {sections}"
+            )
+    return changed
 
 
 def _number(text: str) -> float | str:
