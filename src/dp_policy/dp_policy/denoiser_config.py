@@ -32,9 +32,9 @@ class TransformerConfig:
     condition_layers: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("layers", "heads", "width"):
-            check_range(key, getattr(self, key), 1)
-        check_range("condition_layers", self.condition_layers, 0)
+        for key, most in (("layers", 256), ("heads", 256), ("width", 65_536)):
+            check_range(key, getattr(self, key), 1, most)
+        check_range("condition_layers", self.condition_layers, 0, 256)
         for key in ("embedding_dropout", "attention_dropout"):
             check_range(key, getattr(self, key), 0.0, 0.9)
         if self.width % self.heads:

@@ -122,6 +122,14 @@ def test_stand_ins_cannot_be_called_into_something_else_or_changed(program: byte
     assert read_pickle(b"cdill._dill\n_load_type\n(S'dict'\ntR.") == "type dict"
 
 
+def test_a_storage_cannot_be_changed_after_it_was_checked() -> None:
+    storage = b"(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI4\ntQ"
+    assert read_pickle(storage + b".").count == 4
+    for state in (b"}S'count'\nI9\ns", b"N}S'count'\nI9\ns\x86"):
+        with pytest.raises(UnsafePickleError, match="tries to change a tensor's storage"):
+            read_pickle(storage + state + b"b.")
+
+
 def test_every_name_that_is_not_listed_is_refused() -> None:
     for name in (b"cposix\nsystem\n.", b"cbuiltins\neval\n.", b"ctorch\nTensor\n.", b"cnumpy\nndarray\n."):
         with pytest.raises(UnsafePickleError, match=name[1:].split(b"\n")[0].decode()):
@@ -134,6 +142,13 @@ def _archive(path: Path, data: bytes, entries: dict[str, bytes], compression: in
         for name, content in entries.items():
             file.writestr(f"archive/{name}", content)
     return path
+
+
+def _with_byte(path: Path, after: bytes, offset: int, value: int) -> None:
+    """Change one byte of a file, counted from the first place of ``after``."""
+    data = bytearray(path.read_bytes())
+    data[data.index(after) + offset] = value
+    path.write_bytes(data)
 
 
 def _tensor_program(size: int, stride: int, offset: int, count: int = 4) -> bytes:
@@ -191,6 +206,9 @@ def test_tensors_that_reach_past_their_numbers_are_refused(tmp_path: Path, progr
         (lambda path: _archive(path, b"\x80\x02}", {}), "is damaged"),
         (lambda path: _archive(path, b"\x80\x02}.", {}, zipfile.ZIP_DEFLATED), "is damaged"),
         (lambda path: _archive(path, b"\x80\x02}.", {"byteorder": b"big"}), "big-endian"),
+        (lambda path: _with_byte(_archive(path, b"\x80\x02}.", {}), b"PK\x01\x02", 0, 0), "is damaged"),
+        (lambda path: _with_byte(_archive(path, b"\x80\x02}.", {}), b"PK\x01\x02", 6, 99), "is damaged"),  # version
+        (lambda path: _with_byte(_archive(path, b"\x80\x02}.", {}), b"PK\x01\x02", 8, 1), "is damaged"),  # encrypted
         (lambda path: _archive(path, b"\x80\x02K\x01Q.", {}), "not a tensor's storage"),
         (lambda path: torch.save({"model": {}}, path), "no cfg and state_dicts"),
         (lambda path: torch.save([1, 2], path), "no cfg and state_dicts"),
@@ -219,6 +237,17 @@ def test_a_file_cannot_fill_the_memory(tmp_path: Path) -> None:
         bomb = [bomb] * 10  # 10^21 values in a few hundred bytes
     loop: list[Any] = []
     loop.append(loop)
+    nested = b"(" + b"K\x01" + b"".join(b"q%c(h%ch%ct" % (i, i, i) for i in range(60)) + b"tR."
+    for called in (b"cdill._dill\n_load_type\n", b"ctorch._utils\n_rebuild_tensor_v2\n"):
+        with pytest.raises(PeerCheckpointError, match="is damaged"):  # 2^60 numbers if they were written out
+            read_pickle(called + nested)
+    torch.save({str(i): torch.zeros(1000).expand(1, 1000) for i in range(9)}, tmp_path / "own.pt")
+    shared = torch.zeros(1000)
+    torch.save({str(i): shared for i in range(100)}, tmp_path / "shared.pt")
+    with TorchArchive(tmp_path / "own.pt") as archive:
+        assert len(archive.load_all(archive.content, "")) == 9
+    with TorchArchive(tmp_path / "shared.pt") as archive, pytest.raises(PeerCheckpointError, match="far more than"):
+        archive.load_all(archive.content, "")
     peer = lowdim_unet()
     for value in (bomb, loop):
         cfg = {"policy": {**peer.cfg["policy"], "horizon": 8}}

@@ -162,7 +162,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PeerCheckpointError(f"{path.parent} has no {path.name}") from None
-    except ValueError as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise PeerCheckpointError(f"{path.name} is damaged: {error}") from None
     if not isinstance(content, dict):
         raise PeerCheckpointError(f"{path.name} is damaged: it is no mapping")

@@ -6,7 +6,6 @@ The file holds ``cfg`` (the resolved Hydra configuration), ``state_dicts`` (mode
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +36,8 @@ UNET = "diffusion_policy.model.diffusion.conditional_unet1d.ConditionalUnet1D"
 TRANSFORMER = "diffusion_policy.model.diffusion.transformer_for_diffusion.TransformerForDiffusion"
 #: The last block of the published U-Nets has this many groups, whatever ``n_groups`` says.
 GROUPS = 8
+#: More optimiser steps than anyone takes: a figure beyond is none.
+MOST_STEPS = 1 << 53
 #: Push-T's observations by the names and sizes that the peer has, in our names.
 PUSHT_STATES = {("obs", 20): ("keypoints", "agent_position"), ("agent_pos", 2): ("agent_position",)}
 
@@ -60,7 +61,7 @@ def read_real_stanford(path: Path, which: str | None = None) -> PeerPolicy:
         which = which or ("ema" if "ema_model" in states else "model")
         key = {"ema": "ema_model", "model": "model"}[which]
         if key not in states:
-            raise PeerCheckpointError(f"{path.name} has no {which} weights; it has: {', '.join(states)}")
+            raise PeerCheckpointError(f"{path.name} has no {which} weights; it has: {', '.join(map(str, states))}")
         weights = PeerWeights(archive.load_all(states[key], key))
         provenance = {"weights": which, "steps": _optimiser_steps(archive, states.get("optimizer"))}
     policy = Fields(cfg["policy"], "cfg.policy")
@@ -88,7 +89,7 @@ def _optimiser_steps(archive: TorchArchive, optimiser: Any) -> int | None:
     step = first.get("step") if isinstance(first, dict) else None
     if isinstance(step, StoredTensor) and step.size in ((), (1,)):
         step = archive.load(step).item()
-    return int(step) if isinstance(step, (int, float)) and math.isfinite(step) else None
+    return int(step) if isinstance(step, (int, float)) and 0 <= step < MOST_STEPS else None
 
 
 def _read_lowdim(policy: Fields, weights: PeerWeights, task: str, network: str) -> PeerPolicy:

@@ -22,6 +22,8 @@ from dp_policy.peers.errors import PeerCheckpointError
 
 #: No policy's configuration is as long or as deep; one that is refers to itself.
 MOST_SETTINGS, DEEPEST_SETTING = 10_000, 50
+#: Of a tensor.
+MOST_DIMENSIONS = 16
 
 
 class UnsafePickleError(PeerCheckpointError):
@@ -71,6 +73,9 @@ class Storage:
     key: str
     count: int
 
+    def __setstate__(self, state: Any) -> NoReturn:  # frozen alone does not keep BUILD from writing to __dict__
+        raise UnsafePickleError("the file tries to change a tensor's storage")
+
 
 class StoredTensor(metaclass=_Sealed):
     """A tensor that is still in the file."""
@@ -85,11 +90,12 @@ class StoredTensor(metaclass=_Sealed):
 
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *unused: Any) -> StoredTensor:
-    numbers = (offset, *size, *stride)
     if not isinstance(storage, Storage) or len(size) != len(stride):
         raise PeerCheckpointError("the file is damaged: a tensor without storage")
-    if not all(type(number) is int and number >= 0 for number in numbers):
-        raise PeerCheckpointError(f"the file is damaged: a tensor of size {size}, stride {stride}, offset {offset}")
+    numbers = (offset, *size, *stride)
+    # not named in the text: written out, a few nested lists can fill the memory
+    if len(size) > MOST_DIMENSIONS or not all(type(number) is int and number >= 0 for number in numbers):
+        raise PeerCheckpointError("the file is damaged: a tensor whose size, stride or offset is no whole number")
     return StoredTensor(storage, offset, tuple(size), tuple(stride))
 
 
@@ -104,6 +110,8 @@ def _bytes(text: Any, encoding: Any) -> bytes:
 
 
 def _type_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise PeerCheckpointError("the file is damaged: a type without a name")
     return f"type {name}"
 
 

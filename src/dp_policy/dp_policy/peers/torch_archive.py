@@ -18,6 +18,10 @@ from dp_policy.peers.restricted_pickle import Storage, StoredTensor, read_pickle
 LEGACY_BEGINNING = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 #: No configuration and list of tensors is as large as this; a larger one is meant to fill the memory.
 LARGEST_PICKLE_BYTES = 1 << 28
+#: Names of one state dict may share numbers (a module that is part of two), but not every name the same ones.
+MOST_COPIES = 8
+#: What reading a zip archive raises if it is damaged; the last two for features that torch.save does not use.
+UNREADABLE = (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError)
 
 
 class TorchArchive:
@@ -36,7 +40,10 @@ class TorchArchive:
             raise PeerCheckpointError(f"no checkpoint file {path}")
         if not zipfile.is_zipfile(path):
             raise PeerCheckpointError(f"{path.name} {_foreign(path)}")
-        self._zip = zipfile.ZipFile(path)
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except UNREADABLE as error:
+            raise PeerCheckpointError(f"{path.name} is damaged: {error}") from None
         try:
             pickles = [name for name in self._zip.namelist() if name.split("/")[1:] == ["data.pkl"]]
             if len(pickles) != 1:
@@ -48,7 +55,7 @@ class TorchArchive:
         except PeerCheckpointError:
             self._zip.close()
             raise
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except UNREADABLE as error:
             self._zip.close()
             raise PeerCheckpointError(f"{path.name} is damaged: {error}") from None
 
@@ -73,12 +80,14 @@ class TorchArchive:
         within = empty or (last < storage.count and math.prod(tensor.size) <= storage.count)
         if len(data) != storage.count * storage.dtype.itemsize or not within:
             raise PeerCheckpointError(f"{self.path.name} is damaged: tensor {storage.key} is cut short")
-        if empty:
-            return torch.empty(tensor.size, dtype=storage.dtype)
-        numbers = torch.frombuffer(bytearray(data), dtype=storage.dtype)
-        return numbers.as_strided(tensor.size, tensor.stride, tensor.offset).clone(
-            memory_format=torch.contiguous_format
-        )
+        try:
+            if empty:
+                return torch.empty(tensor.size, dtype=storage.dtype)
+            numbers = torch.frombuffer(bytearray(data), dtype=storage.dtype)
+            view = numbers.as_strided(tensor.size, tensor.stride, tensor.offset)
+        except (RuntimeError, TypeError, OverflowError):  # numbers beyond 64 bits
+            raise PeerCheckpointError(f"{self.path.name} is damaged: tensor {storage.key} has no valid size") from None
+        return view.clone(memory_format=torch.contiguous_format)
 
     def load_all(self, tensors: Any, where: str) -> dict[str, Tensor]:
         """Read a state dict.
@@ -91,6 +100,9 @@ class TorchArchive:
         foreign = [name for name, value in tensors.items() if not isinstance(value, StoredTensor)]
         if foreign:
             raise PeerCheckpointError(f"{where}: {foreign[0]!r} is not a tensor")
+        needed = sum(math.prod(value.size) * value.storage.dtype.itemsize for value in tensors.values())
+        if needed > MOST_COPIES * self.path.stat().st_size:
+            raise PeerCheckpointError(f"{where}: its tensors need {needed} bytes, far more than the file has")
         return {str(name): self.load(value) for name, value in tensors.items()}
 
     def _entry(self, name: str, largest: int = 64) -> bytes:
@@ -102,7 +114,7 @@ class TorchArchive:
             raise PeerCheckpointError(f"{self.path.name} is damaged: {name} has {info.file_size} bytes")
         try:
             return self._zip.read(info)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except UNREADABLE as error:
             raise PeerCheckpointError(f"{self.path.name} is damaged: {name}: {error}") from None
 
 
