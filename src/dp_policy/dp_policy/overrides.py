@@ -45,10 +45,10 @@ def override(config: PolicyConfig, assignments: Sequence[str]) -> PolicyConfig:
     for assignment in assignments:
         section = assignment.split("=")[0].strip().split(".")[0]
         if section not in used:
-            sections = ", ".join(name for name, part in used.items() if isinstance(part, dict))
+            valid = ", ".join(name for name, part in used.items() if isinstance(part, dict))
             raise PolicyConfigError(
                 f"{assignment!r} would change nothing: method {changed.method!r} has no section {section!r}; "
-                f"its sections: {sections}"
+                f"its sections: {valid}"
             )
     return changed
 
