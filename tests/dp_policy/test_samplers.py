@@ -46,6 +46,23 @@ def test_levels_visited(sampler: str, spacing: str, levels: dict[int, list[int]]
         assert built.timesteps[:4].tolist() == expected
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "dpmsolver++"])
+def test_every_number_of_steps_ends_at_the_last_level(sampler: str) -> None:
+    """At 29, 31, 58, 62 and 97 of 100 steps diffusers' trailing spacing adds a level -1, which is pure noise."""
+    for steps in range(1, 101):
+        levels = build_sampler(DiffusionConfig(sampler=sampler, inference_steps=steps)).timesteps
+        assert len(levels) == steps and levels[0] == 99 and levels[-1] == round(100 / steps) - 1
+    samples = run(DiffusionConfig(sampler=sampler, inference_steps=29, clip_sample=False), torch.randn(20_000, 1, 1))
+    assert float(samples.mean()) == pytest.approx(MEAN, abs=0.02)
+    assert float(samples.std()) == pytest.approx(DEVIATION, rel=0.06)
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace"])
+def test_levels_that_would_be_visited_twice_are_refused(spacing: str) -> None:
+    with pytest.raises(PolicyConfigError, match=r"inference_steps = 100 .*dpmsolver\+\+ .*visited twice"):
+        build_sampler(DiffusionConfig(sampler="dpmsolver++", spacing=spacing, inference_steps=100))
+
+
 def test_ddpm_visits_every_level() -> None:
     assert build_sampler(DiffusionConfig(sampler="ddpm")).timesteps.tolist() == list(range(99, -1, -1))
 

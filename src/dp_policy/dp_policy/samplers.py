@@ -20,6 +20,7 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
+from dp_policy.config_error import PolicyConfigError
 from dp_policy.sampling_config import DiffusionConfig
 
 #: Names of the predictions in diffusers.
@@ -50,6 +51,25 @@ class Sampler(ABC):
         """
 
 
+def visited_levels(levels: Tensor, config: DiffusionConfig) -> Tensor:
+    """The levels that diffusers visits, (S,) int64.
+
+    Its trailing spacing counts down in floats and at some numbers of steps (29, 31, 58, ... of 100) ends at a level -1
+    behind the last one.
+
+    Raises:
+        PolicyConfigError: a level would be visited twice.
+    """
+    levels = levels[: config.inference_steps]
+    if len(levels) < config.inference_steps or len(levels.unique()) < len(levels) or int(levels[-1]) < 0:
+        raise PolicyConfigError(
+            f"diffusion.inference_steps = {config.inference_steps} is not valid for sampler = {config.sampler} with "
+            f"spacing = {config.spacing} and train_steps = {config.train_steps}: a level would be visited twice; take "
+            f"fewer steps, or spacing = trailing"
+        )
+    return levels
+
+
 class Ddim(Sampler):
     """Denoising diffusion implicit model, deterministic (eta 0; arXiv 2010.02502, equation 12).
 
@@ -66,7 +86,7 @@ class Ddim(Sampler):
             steps_offset=0,
         )
         spacing.set_timesteps(config.inference_steps)
-        self.timesteps = spacing.timesteps
+        self.timesteps = visited_levels(spacing.timesteps, config)
         self._prediction, self._clip = config.prediction, config.clip_sample
         levels = [*spacing.alphas_cumprod[self.timesteps].double().tolist(), 1.0]
         self._scales = [(level**0.5, (1.0 - level) ** 0.5) for level in levels]
@@ -106,7 +126,6 @@ class DpmSolver(Sampler):
     """
 
     def __init__(self, config: DiffusionConfig) -> None:
-        self._steps = config.inference_steps
         self._process = DPMSolverMultistepScheduler(
             num_train_timesteps=config.train_steps,
             beta_schedule=config.schedule,
@@ -118,12 +137,13 @@ class DpmSolver(Sampler):
             thresholding=config.clip_sample,
             sample_max_value=1.0,
         )
+        self._process.set_timesteps(config.inference_steps)
+        self.timesteps = visited_levels(self._process.timesteps, config)
         self.begin()
-        self.timesteps = self._process.timesteps
 
     def begin(self) -> None:
         """Forget the predictions of the run before, which the multistep formula would use."""
-        self._process.set_timesteps(self._steps)
+        self._process.set_timesteps(timesteps=self.timesteps.tolist())
 
     def step(self, predicted: Tensor, index: int, chunk: Tensor, generator: torch.Generator | None) -> Tensor:
         """See :meth:`Sampler.step`; nothing is drawn."""
