@@ -22,7 +22,8 @@ ALLOWED = {
 }
 PURE = ("dp_core", "dp_policy", "dp_dataset", "dp_trainer")
 ROS = {"rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "builtin_interfaces", "std_srvs", "rosgraph_msgs", "launch"}
-FORBIDDEN_IN_PURE = ROS | {"dp_msgs", "dp_ros", "mujoco", "argparse", "dp_bringup", "dp_sim"}
+SIMULATORS = {"mujoco", "dp_sim", "gymnasium", "gym_pusht", "pymunk", "pygame"}
+FORBIDDEN_IN_PURE = ROS | SIMULATORS | {"dp_msgs", "dp_ros", "argparse", "dp_bringup"}
 PACKAGES = sorted([*ALLOWED, "dp_bringup"])
 
 
@@ -63,6 +64,10 @@ def test_pure_packages_know_neither_ros_nor_simulator(package):
         if name in FORBIDDEN_IN_PURE
     ]
     assert not bad, bad
+
+
+def test_benchmarks_know_no_ros():
+    assert not imports_of("dp_benchmark") & (ROS | {"dp_msgs", "mujoco", "argparse"})
 
 
 def test_core_never_reads_a_clock():
