@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,34 @@ def test_a_failed_write_leaves_the_old_one(policy: VisuomotorPolicy, tmp_path: P
 def _edit(folder: Path, **changes: object) -> None:
     path = folder / "checkpoint.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+#: Keys of version 1, whose checkpoints have no others.
+VERSION_1 = {
+    "observation": "cameras image_height image_width history proprioception_dim",
+    "action": "dim horizon steps",
+    "encoder": "kind shared crop_ratio random_shift keypoints features width blocks space_to_depth",
+    "denoiser": "kind sizes kernel groups step_features activation conv_backend",
+    "diffusion": "train_steps schedule prediction sampler inference_steps spacing clip_sample candidates",
+    "normaliser": "proprioception action unscaled_columns images",
+}
+
+
+def test_version_1_is_read(policy: VisuomotorPolicy, tmp_path: Path) -> None:
+    policy_id = save_checkpoint(tmp_path / "a", policy, {})
+    whole = policy.config.to_dict()
+    config = {name: {key: whole[name][key] for key in keys.split()} for name, keys in VERSION_1.items()}
+    _edit(tmp_path / "a", version=1, config={"name": "test", **config, "training": {"steps": 7}})
+    loaded = load_checkpoint(tmp_path / "a")
+    assert (loaded.policy_id, loaded.config.training.steps) == (policy_id, 7)
+    assert dataclasses.replace(loaded.config, training=policy.config.training) == policy.config
+    torch.testing.assert_close(loaded.policy.state_dict(), policy.state_dict(), rtol=0, atol=0)
+    names = set(policy.state_dict())  # as version 1 called its weights
+    assert {
+        "head.denoiser.final_conv.1.weight",
+        "encoder.networks.front.stem.weight",
+        "normaliser.action.scale",
+    } < names
 
 
 def test_clear_errors(policy: VisuomotorPolicy, tmp_path: Path) -> None:
