@@ -116,6 +116,8 @@ def test_interrupted_evaluation_ends_all_processes_quietly(tiny_checkpoint, tmp_
         (["eval", "pusht", "{tiny}", "--episodes", "0"], "episodes = 0"),
         (["eval", "pusht", "{tiny}", "--sampler", "magic"], "ddim, ddpm"),
         (["eval", "pusht", "{tiny}", "--device", "abacus"], "abacus"),
+        (["train", "{data}", "--out", "new"], "pusht/"),
+        (["import", "{tiny}", "--out", "new"], "checkpoint of this project already"),
         (["benchmark", "pusht"], "pusht.zip"),
         (["benchmark", "pusht", "--data", "nowhere"], "nowhere"),
         (["benchmark", "pusht", "--data", "{data}", "--methods", "magic"], "diffusion"),

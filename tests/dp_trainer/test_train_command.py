@@ -48,7 +48,10 @@ def test_minutes_become_steps_that_resume_keeps(
     assert "steps fit into 0.01 min" in capsys.readouterr().out
     steps = yaml.safe_load((out / "config.yaml").read_text())["training"]["steps"]
     assert len((out / "losses.jsonl").read_text().splitlines()) == steps != 6
-    assert main(["train", str(blob_store), "--out", str(out), "--resume"]) == 0
+    results = tmp_path / "result.json"
+    assert main(["train", str(blob_store), "--out", str(out), "--resume", "--json", str(results)]) == 0
+    summary = json.loads(results.read_text(), parse_constant=pytest.fail)["summary"]  # NaN is not JSON
+    assert summary["steps_done"] == steps and summary["loss"] is None
     assert yaml.safe_load((out / "config.yaml").read_text())["training"]["steps"] == steps
     assert main(["train", str(blob_store), "--out", str(out), "--resume", "--steps", str(steps + 2)]) == 0
     assert len((out / "losses.jsonl").read_text().splitlines()) == steps + 2

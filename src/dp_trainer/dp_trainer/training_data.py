@@ -106,6 +106,11 @@ def _load_store(path: str | Path, observation: ObservationConfig) -> TrainingDat
 
 
 def _load_replay_buffer(path: str | Path, observation: ObservationConfig) -> TrainingData:
+    if observation.proprioception_dim and not observation.state:  # said before the images are read
+        raise TrainingDataError(
+            f"{path} is a replay buffer, and the policy names none of its vectors in observation.state: "
+            "it is for a training store of a cell; for Push-T take one of the policies pusht/..."
+        )
     try:
         buffer = read_pusht(path, with_images=observation.images)
         proprioception = buffer.proprioception(observation.state)

@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         and (not args.out.is_dir() or any(args.out.iterdir()))
     ):
         raise CommandError(f"{args.out} exists and is not a checkpoint; give --out another folder")
+    if (args.checkpoint / INFO_FILE).is_file():
+        raise CommandError(f"{args.checkpoint} is a checkpoint of this project already; use it as it is")
     imported, policy_id = import_peer(args.checkpoint, args.out, args.which)
     summary = {
         "checkpoint": str(args.out),

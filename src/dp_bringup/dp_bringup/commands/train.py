@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +164,7 @@ def _summary(config: PolicyConfig, seed: int, result: TrainResult) -> dict[str, 
         "steps_done": result.first_step + len(result.losses),
         "seed": seed,
         "processes": process_count(),
-        "loss": sum(tail) / len(tail) if tail else math.nan,
+        "loss": sum(tail) / len(tail) if tail else None,
         "samples_per_s": result.samples_per_s,
         "waiting_share": result.waiting_share,
         "wall_s": result.wall_s,
