@@ -94,7 +94,7 @@ def test_learns_a_function_of_the_observation(two_step_head: Callable[..., TwoSt
 
 
 def test_kind_and_times_are_checked(two_step_head: Callable[..., TwoStepHead]) -> None:
-    with pytest.raises(PolicyConfigError, match=r"two_step\.kind: 'reflow' is not valid; valid: mip, l1_flow"):
+    with pytest.raises(PolicyConfigError, match=r"two_step\.kind: 'reflow' is not valid; valid: l1_flow, mip"):
         two_step_head(kind="reflow")
     with pytest.raises(PolicyConfigError, match=r"two_step\.mip_time: 1.0"):
         two_step_head(mip_time=1.0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dp_benchmark.sampler_comparison import VariantRun
     from dp_policy.config import PolicyConfig
 
-METHODS = "diffusion,flow,two_step,regression,lstm_gmm,ibc,bet"
+METHODS = "diffusion,flow,l1_flow,mip,transformer,regression,lstm_gmm,bet,ibc"
 EXAMPLES = """examples:
   dp benchmark pusht --minutes 10 --out runs/pusht_comparison
   dp benchmark pusht --minutes 10 --parallel 2 --out runs/pusht_comparison --resume
