@@ -21,6 +21,18 @@ def test_every_command_has_help_with_examples(name, capsys):
     assert "examples:" in text and f"dp {name}" in text
 
 
+ACTIONS = ("eval sim", "eval pusht", "benchmark pusht", "benchmark samplers", "benchmark two-way", "dataset info")
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_shows_its_own_examples(action, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*action.split(), "--help"])
+    assert end.value.code == 0
+    examples = capsys.readouterr().out.split("examples:\n")[1].splitlines()
+    assert examples and all(line.startswith(f"  dp {action}") for line in examples)
+
+
 def test_unknown_command_names_the_valid_ones(capsys):
     assert main(["fly"]) == 2
     error = capsys.readouterr().err

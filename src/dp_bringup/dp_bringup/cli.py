@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from dp_bringup.errors import is_expected
 from dp_bringup.results import check_json_place
@@ -75,7 +75,15 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 def _command_parser(name: str, module: ModuleType) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    class ActionParser(argparse.ArgumentParser):
+        """Parser of an action such as `dp eval pusht`: its help ends with its own of the command's examples."""
+
+        def __init__(self, prog: str, **settings: Any) -> None:
+            own = [line for line in module.EXAMPLES.splitlines() if f"{line} ".startswith(f"  {prog} ")]
+            settings = {"epilog": "\n".join(("examples:", *own)) if own else None, **settings}
+            super().__init__(prog=prog, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **settings})
+
+    parser = ActionParser(
         prog=f"dp {name}",
         description=COMMANDS[name][0].upper() + COMMANDS[name][1:] + ".",
         epilog=module.EXAMPLES,
