@@ -104,8 +104,11 @@ class TrainingLoop:
                 if saved or self.interrupted:
                     self._save()
                 if self.interrupted and not last:
-                    return
-        self.interrupted = False
+                    break
+            else:
+                self.interrupted = False
+        # Some launchers end all processes when one of them ends: the main one may still be writing.
+        self.training.group.wait(self.training.device)
 
     def _read(self, scored: bool) -> None:
         """Look at the figures since the last look, validate if it is time, and write all of it."""

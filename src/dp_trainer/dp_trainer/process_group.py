@@ -57,6 +57,10 @@ class ProcessGroup:
         torch.distributed.broadcast(flat, src=0)
         self._spread(flat, tensors)
 
+    def wait(self, device: torch.device) -> None:
+        """Return once all processes have come here; ``device`` is that of this process."""
+        self.sum([torch.zeros(1, device=device)])
+
     @staticmethod
     def _spread(flat: Tensor, tensors: Sequence[Tensor]) -> None:
         parts = flat.split([tensor.numel() for tensor in tensors])
