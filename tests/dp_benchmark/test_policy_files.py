@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from dp_benchmark.policies import check_suits_pusht
+from dp_bringup.commands import benchmark
 from dp_policy.config import DENOISER_METHODS, METHODS, load_policy_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "policies" / "pusht"
@@ -18,6 +19,11 @@ def test_every_file_suits_push_t_and_bears_its_name(file):
     if config.method in DENOISER_METHODS:  # the recorded plan: first action at the newest frame, eight executed
         assert (config.action.horizon, config.action.steps) == (16, 8)
         assert config.action.past == (config.observation.history - 1 if "paper" in file.stem else 0)
+
+
+def test_the_commands_compare_what_there_is():
+    assert set(benchmark.METHODS.split(",")) <= {file.stem for file in FILES}
+    assert set(benchmark.TWO_WAY_METHODS.split(",")) == set(METHODS)
 
 
 def test_there_is_a_file_for_every_method():

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from dp_benchmark.sampler_comparison import VariantRun
     from dp_policy.config import PolicyConfig
 
+#: Policy files compared on Push-T, and methods compared on the two-way task, where each has one small network.
 METHODS = "diffusion,flow,l1_flow,mip,transformer,regression,lstm_gmm,bet,ibc"
+TWO_WAY_METHODS = "diffusion,flow,two_step,regression,lstm_gmm,ibc,bet"
 EXAMPLES = """examples:
   dp benchmark pusht --minutes 10 --out runs/pusht_comparison
   dp benchmark pusht --minutes 10 --parallel 2 --out runs/pusht_comparison --resume
@@ -64,7 +66,7 @@ def _configure_samplers(samplers: argparse.ArgumentParser) -> None:
 
 
 def _configure_two_way(two_way: argparse.ArgumentParser) -> None:
-    two_way.add_argument("--methods", default=METHODS, help=f"of {METHODS} (default: all)")
+    two_way.add_argument("--methods", default=TWO_WAY_METHODS, help=f"of {TWO_WAY_METHODS} (default: all)")
     two_way.add_argument("--steps", type=int, help="optimiser steps per method (default: enough for the figure)")
     two_way.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
     two_way.add_argument("--out", type=Path, help="folder of the figure (default: a new one under runs/)")
