@@ -67,6 +67,9 @@ def test_memory_decides_where_images_stay(stored: zarr.Array, monkeypatch: pytes
         monkeypatch.setattr(image_source, "available_memory", lambda free=free: free)
         assert isinstance(load_images({"front": stored})["front"], kind)
     monkeypatch.setattr(image_source, "available_memory", lambda: 2 * needed)
+    asked: list[bool] = []
+    elsewhere = load_images({"front": stored}, lambda fits: bool(asked.append(fits)))["front"]
+    assert asked == [True] and isinstance(elsewhere, ChunkedImages), "another process has less memory"
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # each process holds its own
     assert isinstance(load_images({"front": stored})["front"], ChunkedImages)
 

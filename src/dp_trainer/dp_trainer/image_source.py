@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,11 +89,17 @@ class ChunkedImages:
 Images = Tensor | ChunkedImages
 
 
-def load_images(arrays: Mapping[str, Any]) -> dict[str, Images]:
-    """Images of each camera, in memory if all fit into the free share, once for every process here."""
+def load_images(arrays: Mapping[str, Any], agree: Callable[[bool], bool] = bool) -> dict[str, Images]:
+    """Images of each camera, in memory if all fit into the free share, once for every process here.
+
+    Args:
+        arrays: zarr arrays (N, H, W, 3) uint8 by camera.
+        agree: from whether they fit here to whether they fit everywhere, for processes that train together: windows
+            are shuffled otherwise if images stay on disk.
+    """
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by torchrun and accelerate
     needed = processes * sum(int(np.prod(array.shape)) for array in arrays.values())
-    if needed > available_memory() * MEMORY_SHARE:
+    if not agree(needed <= available_memory() * MEMORY_SHARE):
         kept = 2 * SHUFFLED_BYTES // max(1, len(arrays))
         return {name: ChunkedImages(array, kept) for name, array in arrays.items()}
     return {name: torch.from_numpy(np.asarray(array[:])) for name, array in arrays.items()}

@@ -57,6 +57,12 @@ class ProcessGroup:
         torch.distributed.broadcast(flat, src=0)
         self._spread(flat, tensors)
 
+    def all_agree(self, answer: bool, device: torch.device) -> bool:
+        """Whether the answer is yes in all processes; ``device`` is that of this process."""
+        yes = torch.tensor([float(answer)], device=device)
+        self.sum([yes])
+        return round(yes.item()) == self.size
+
     def wait(self, device: torch.device) -> None:
         """Return once all processes have come here; ``device`` is that of this process."""
         self.sum([torch.zeros(1, device=device)])

@@ -106,13 +106,17 @@ def train(
 
 
 def prepare_run(store: str | Path | TrainingData, config: PolicyConfig, seed: int) -> TrainingRun:
-    """Load and check the data, join the other processes and build the networks; see :func:`train`."""
+    """Join the other processes, load and check the data and build the networks; see :func:`train`."""
     torch.set_num_threads(config.training.threads)
-    data = store if isinstance(store, TrainingData) else load_training_data(store, config.observation)
+    group, device = join_processes(config.training.device)
+
+    def agree(answer: bool) -> bool:
+        return group.all_agree(answer, device)
+
+    data = store if isinstance(store, TrainingData) else load_training_data(store, config.observation, agree)
     config = resolve_config(config, data)
     episodes, _ = split_episodes(len(data.episode_ends), config.training.validation_fraction, seed)
     check_training_data(data, config, episodes)
-    group, device = join_processes(config.training.device)
     return TrainingRun(data, config, seed, group, device)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,28 +54,31 @@ class TrainingData:
         return next((tuple(array.shape[1:3]) for array in self.images.values()), (0, 0))  # type: ignore[return-value]
 
 
-def load_training_data(path: str | Path, observation: ObservationConfig | None = None) -> TrainingData:
+def load_training_data(
+    path: str | Path, observation: ObservationConfig | None = None, agree: Callable[[bool], bool] = bool
+) -> TrainingData:
     """Open a store of ours or a Push-T replay buffer and read it into memory if it fits.
 
     Args:
         path: folder of the store.
         observation: what the policy sees: whether images are needed, and which vectors of a replay buffer.
+        agree: see :func:`dp_trainer.image_source.load_images`.
 
     Raises:
         TrainingDataError: no finished store there, an array is missing, damaged or of another shape, an episode has no
             steps, or a number is not finite.
     """
     observation = observation or ObservationConfig()
-    data = _load_replay_buffer(path, observation) if is_replay_buffer(path) else _load_store(path, observation)
+    data = _load_replay_buffer(path, observation) if is_replay_buffer(path) else _load_store(path, observation, agree)
     _check_episodes(data)
     _check_finite(data)
     return data
 
 
-def _load_store(path: str | Path, observation: ObservationConfig) -> TrainingData:
+def _load_store(path: str | Path, observation: ObservationConfig, agree: Callable[[bool], bool]) -> TrainingData:
     try:
         store = open_store(path)
-        images = load_images(store.images) if observation.images else {}
+        images = load_images(store.images, agree) if observation.images else {}
     except StoreError as error:
         raise TrainingDataError(f"no training store at {path}: {error}") from None
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
