@@ -122,7 +122,8 @@ def _run_pusht(args: argparse.Namespace) -> int:
             f"{figures['max_score']:.3f} / {figures['mean_score']:.3f}; "
             f"success {figures['max_success']:.2f} / {figures['mean_success']:.2f}"
         )
-        write_results(args.json, "eval pusht", [score.summary() for score in scores], figures)
+        summary = {**scores[-1].summary(), **figures}  # the plain keys are those of the newest checkpoint, as without --last
+        write_results(args.json, "eval pusht", [score.summary() for score in scores], summary)
     if videos:
         print(f"videos: {videos}")
     return 0
