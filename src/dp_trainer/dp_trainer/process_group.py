@@ -6,6 +6,7 @@ whose) and connects them. It is imported only where there is more than one.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,6 +90,12 @@ def _first_number(variables: Sequence[str], otherwise: int) -> int:
     return next((int(os.environ[name]) for name in variables if os.environ.get(name)), otherwise)
 
 
+def _leave() -> None:
+    """Disconnect, or threads of the connection may abort a process that has done its work."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def join_processes(device: str) -> tuple[ProcessGroup, torch.device]:
     """Connect to the other processes, if there are any.
 
@@ -118,4 +125,5 @@ def join_processes(device: str) -> tuple[ProcessGroup, torch.device]:
         ) from None
     on_gpu = choose_device(device).type == "cuda"
     state = PartialState() if on_gpu else PartialState(cpu=True)
+    atexit.register(_leave)
     return ProcessGroup(state.process_index, state.num_processes), state.device
