@@ -54,6 +54,7 @@ def test_eval_of_the_last_checkpoints_follows_the_paper(save_tiny, tmp_path, cap
     scores = [row["score"] for row in data["rows"]]
     assert [row["checkpoint"][-7:] for row in data["rows"]] == ["0000004", "0000006"]
     assert data["summary"]["max_score"] == max(scores)
+    assert {key: data["summary"][key] for key in data["rows"][-1]} == data["rows"][-1]
     assert data["summary"]["mean_score"] == pytest.approx(sum(scores) / 2)
     assert f"{max(scores):.3f} / {sum(scores) / 2:.3f}" in capsys.readouterr().out
     for count, named in (("9", "has 3 checkpoints"), ("0", "at least 1")):

@@ -122,7 +122,7 @@ def _run_pusht(args: argparse.Namespace) -> int:
             f"{figures['max_score']:.3f} / {figures['mean_score']:.3f}; "
             f"success {figures['max_success']:.2f} / {figures['mean_success']:.2f}"
         )
-        summary = {**scores[-1].summary(), **figures}  # the plain keys are those of the newest checkpoint, as without --last
+        summary = {**scores[-1].summary(), **figures}  # plain keys: the newest checkpoint's, as without --last
         write_results(args.json, "eval pusht", [score.summary() for score in scores], summary)
     if videos:
         print(f"videos: {videos}")
