@@ -103,7 +103,7 @@ def test_the_average_moves_at_every_step(data: TrainingData, state_config: Calla
     with run.loader(0, 4) as loader:
         for step in range(4):
             run.step(step, loader.take())
-            decay = min(0.9999, 1 - (1 + step) ** -0.75)
+            decay = min(0.9999, 1 - max(step, 1) ** -0.75)
             average = decay * average + (1 - decay) * run.optimiser.masters[0].detach()
     torch.testing.assert_close(run.ema.averages[0], average)
     names = dict(run.averaged_policy().named_parameters())

@@ -29,7 +29,7 @@ RESUMABLE_KEYS = (
 
 @dataclass(frozen=True)
 class EmaConfig:
-    """Exponential moving average of the weights: decay(step) = min(decay, 1 - (1 + step)^-power).
+    """Exponential moving average of the weights: decay(step) = min(decay, 1 - max(step, 1)^-power).
 
     The warm-up of arXiv 2303.04137 (inverse gamma 1, power 3/4). The average moves after every optimiser step: with
     gradient accumulation that is once per batch, not once per micro-batch.

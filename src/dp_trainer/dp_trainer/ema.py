@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def ema_decay(step: int, config: EmaConfig) -> float:
-    """Decay at the ``step``-th update (first: 0): min(decay, 1 - (1 + step)^-power); 0 takes the weights over.
+    """Decay at the ``step``-th update (first: 0): min(decay, 1 - max(step, 1)^-power); 0 takes the weights over.
 
     Source: arXiv 2303.04137 and real-stanford/diffusion_policy, inverse gamma 1, power 3/4.
     """
-    return min(config.decay, 1.0 - (1.0 + step) ** -config.power)
+    return min(config.decay, 1.0 - max(step, 1) ** -config.power)
 
 
 class Ema:
