@@ -166,7 +166,7 @@ class VisuomotorPolicy(Policy):
         ago; without the choice it may turn back while both ways are still open.
         """
         plan = None if previous_plan is None else self.normaliser.action.normalise(previous_plan)
-        draws = 1 if plan is None else getattr(getattr(self.config, self.config.method, None), "candidates", 1)
+        draws = 1 if plan is None else self.head.candidates
         chunks = self.head.sample(features, generator, draws, plan)[:, self.config.action.past :]
         if plan is not None and draws > 1:
             chunks = nearest_to_plan(chunks, plan, draws)

@@ -21,6 +21,9 @@ class ActionHead(nn.Module, ABC):
         frame_features: numbers F per frame; the condition has ``history * F``, oldest frame first.
     """
 
+    #: Sequences to draw when there is a plan in execution to choose by; 1: no choice.
+    candidates: int = 1
+
     def __init__(self, config: PolicyConfig, frame_features: int) -> None:
         super().__init__()
         self.action = config.action

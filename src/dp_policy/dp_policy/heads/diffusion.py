@@ -22,6 +22,7 @@ class DiffusionHead(ActionHead):
     def __init__(self, config: PolicyConfig, frame_features: int) -> None:
         super().__init__(config, frame_features)
         self.config = config.diffusion
+        self.candidates = config.diffusion.candidates
         self.denoiser = build_denoiser(config, frame_features)
         self.forward_process = forward_process(config.diffusion)
         self.sampler = build_sampler(config.diffusion)

@@ -39,6 +39,7 @@ class FlowHead(ActionHead):
     def __init__(self, config: PolicyConfig, frame_features: int) -> None:
         super().__init__(config, frame_features)
         self.config = config.flow
+        self.candidates = config.flow.candidates
         self.denoiser = build_denoiser(config, frame_features)
 
     @property

@@ -26,6 +26,8 @@ class TwoStepHead(ActionHead):
     def __init__(self, config: PolicyConfig, frame_features: int) -> None:
         super().__init__(config, frame_features)
         self.config = config.two_step
+        if self.config.kind == "l1_flow":  # mip draws no noise: all its sequences are equal
+            self.candidates = self.config.candidates
         self.denoiser = build_denoiser(config, frame_features)
 
     @property
