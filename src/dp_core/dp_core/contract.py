@@ -19,6 +19,9 @@ from typing import Any
 import yaml
 
 from dp_core.configuration import ConfigurationError, build_dataclass, require_choice, require_range
+from dp_core.impedance import ImpedanceGains
+from dp_core.limits import MotionLimits, SafetySpec
+from dp_core.robot_spec import RobotSpec
 
 REQUIRED_STREAMS = ("joint_states", "ee_pose", "gripper", "command")
 
@@ -118,30 +121,6 @@ class GripperSpec:
 
 
 @dataclass(frozen=True)
-class MotionLimits:
-    """Hard limits on the commanded motion of the end effector, in the base frame."""
-
-    linear_velocity_m_s: float
-    angular_velocity_rad_s: float
-    linear_acceleration_m_s2: float
-    angular_acceleration_rad_s2: float
-    workspace_min_m: tuple[float, float, float]
-    workspace_max_m: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require_range("linear_velocity_m_s", self.linear_velocity_m_s, 1e-3, 3, "m/s")
-        require_range("angular_velocity_rad_s", self.angular_velocity_rad_s, 1e-3, 10, "rad/s")
-        require_range("linear_acceleration_m_s2", self.linear_acceleration_m_s2, 1e-2, 50, "m/s^2")
-        require_range("angular_acceleration_rad_s2", self.angular_acceleration_rad_s2, 1e-2, 100, "rad/s^2")
-        if not all(a < b for a, b in zip(self.workspace_min_m, self.workspace_max_m, strict=True)):
-            raise ConfigurationError(
-                f"workspace_min_m: {self.workspace_min_m} must be below workspace_max_m {self.workspace_max_m} "
-                "on each axis"
-            )
-
-
-@dataclass(frozen=True)
 class ControlSpec:
     """The control loop.
 
@@ -232,6 +211,9 @@ class Contract:
     limits: MotionLimits
     control: ControlSpec
     teleop: TeleopSpec = field(default_factory=TeleopSpec)
+    safety: SafetySpec = field(default_factory=SafetySpec)
+    robot: RobotSpec = field(default_factory=RobotSpec)
+    impedance: ImpedanceGains = field(default_factory=ImpedanceGains)
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -247,6 +229,10 @@ class Contract:
                 )
         if len(self.streams["gripper"].joint_names) == 0:
             raise ConfigurationError("streams.gripper.joint_names: missing; the width is the sum of these joints")
+        if "wrench" not in self.streams and (self.safety.force_limit_N or self.safety.torque_limit_Nm):
+            raise ConfigurationError("safety.force_limit_N: needs streams.wrench, which is missing")
+        if self.safety.dead_man and self.teleop.clutch_button < 0:
+            raise ConfigurationError("safety.dead_man: needs teleop.clutch_button, the button to be held")
         if self.action.rate_hz > self.control.rate_hz:
             raise ConfigurationError(
                 f"action.rate_hz: {self.action.rate_hz} is above control.rate_hz {self.control.rate_hz}"
@@ -318,11 +304,11 @@ def load_contract(cell: str | Path) -> Contract:
     return Contract.from_dict(data, source=str(path))
 
 
-# Keys that a checkpoint does not depend on: how a person drives the arm.
-_TELEOP_ONLY = ("teleop",)
+# Keys that a checkpoint does not depend on: how a person drives the arm, what stops it, who executes its commands.
+_NOT_LEARNT = ("teleop", "safety", "robot")
 
 
-def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str, ...] = _TELEOP_ONLY) -> list[str]:
+def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str, ...] = _NOT_LEARNT) -> list[str]:
     """Lines such as ``cameras.front.width: 96 != 128`` for each key in which two contracts differ.
 
     Args:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dp_core.configuration import ConfigurationError
+
 Array = NDArray[np.float64]
 
 _PROJECTOR_REGULARISATION = 1e-6
@@ -48,11 +50,11 @@ class ImpedanceGains:
         """Refuse values without physical meaning."""
         for name in ("translational_stiffness_N_m", "rotational_stiffness_Nm_rad", "torque_rate_limit_Nm_s"):
             if not getattr(self, name) > 0.0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}")
+                raise ConfigurationError(f"{name} must be > 0, got {getattr(self, name)}")
         if self.damping_ratio < 0.0 or self.posture_stiffness_Nm_rad < 0.0:
-            raise ValueError("damping_ratio and posture_stiffness_Nm_rad must be >= 0")
+            raise ConfigurationError("damping_ratio and posture_stiffness_Nm_rad must be >= 0")
         if not self.torque_limit_Nm or min(self.torque_limit_Nm) <= 0.0:
-            raise ValueError(f"torque_limit_Nm must be positive for each joint, got {self.torque_limit_Nm}")
+            raise ConfigurationError(f"torque_limit_Nm must be positive for each joint, got {self.torque_limit_Nm}")
 
     @property
     def stiffness(self) -> Array:

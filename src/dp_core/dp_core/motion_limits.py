@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_core.contract import MotionLimits
+from dp_core.limits import MotionLimits
 from dp_core.poses import quat_from_rotvec, quat_inverse, quat_multiply, quat_normalise, rotvec_from_quat
 
 Array = NDArray[np.float64]
