@@ -39,10 +39,45 @@ def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(context):
     assert pacer.overruns == 1 and time.monotonic() - before > 0.001
 
 
+def test_errors_do_not_add_up(context):
+    pacer = Pacer(Node("paced", context=context), 5 * MS)
+    pacer.wait()
+    start = time.monotonic_ns()
+    for _ in range(100):
+        # A sleep for a duration would add the work and its own lateness to each period.
+        time.sleep(0.002)
+        pacer.wait()
+    periods = pacer.statistics.snapshot().skipped + 100
+    assert abs(time.monotonic_ns() - start - periods * 5 * MS) < 4 * MS
+
+
+def test_stamps_are_those_of_the_schedule_and_evenly_spaced(context):
+    node = Node("paced", context=context)
+    pacer = Pacer(node, 4 * MS)
+    stamps, periods, ends = [], [], []
+    for i in range(60):
+        stamps.append(pacer.wait())
+        ends.append(node.get_clock().now().nanoseconds)
+        periods.append(pacer.periods)
+        time.sleep(0.011 if i in (20, 40) else 0.0)
+    for before, after, count in zip(stamps[:-1], stamps[1:], periods[1:], strict=True):
+        assert abs(after - before - count * 4 * MS) <= 4_000 * count
+    # 11 ms after a tick the last one due is that of 8 ms.
+    assert periods[21] >= 2 and periods[41] >= 2 and pacer.overruns >= 2
+    assert pacer.statistics.snapshot().skipped == sum(periods) - 60
+    # The present tick, never one to come: at most a period ago, unless the thread was held up after it.
+    ages = [end - stamp for end, stamp in zip(ends, stamps, strict=True)]
+    assert min(ages) > -50_000 and sorted(ages)[30] < 4 * MS
+
+
 def test_close_wakes_the_loop(context):
-    pacer = Pacer(Node("paced", context=context), 10**12)
-    threading.Timer(0.05, pacer.close).start()
-    assert pacer.wait() is None
+    for period_ns in (10**12, 30 * MS):
+        pacer = Pacer(Node("paced", context=context), period_ns)
+        threading.Timer(0.05, pacer.close).start()
+        started = time.monotonic()
+        while pacer.wait() is not None:
+            pass
+        assert time.monotonic() - started < 0.5
 
 
 def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
