@@ -14,6 +14,7 @@ CONTROLLERS = {
     "effort": ("forward_effort",),
 }
 ADAPTERS = ("none", "franka")
+GRAVITY = ("robot", "controller")
 GRIPPERS = ("sim", "franka", "gripper_command", "forward")
 
 
@@ -28,6 +29,8 @@ class RobotSpec:
         topic: where it is sent; empty is the controller's own name for it.
         description: URDF file: a name in ``config/robots`` or a path. Needed by joint and effort; with the others it
             switches the check of reachability on.
+        gravity: effort: who carries the arm: robot (Franka's FCI, whose efforts exclude gravity) or controller (we do:
+            Gazebo, raw effort interfaces).
         posture_rad: null-space posture of the joints; empty: the joint positions at the start of each mode.
         self_collision: keep the links apart in inverse kinematics.
         adapter: franka adds robot mode, error recovery and collision thresholds.
@@ -43,6 +46,7 @@ class RobotSpec:
     controller: str = ""
     topic: str = ""
     description: str = ""
+    gravity: str = "robot"
     posture_rad: tuple[float, ...] = ()
     self_collision: bool = False
     adapter: str = "none"
@@ -57,6 +61,7 @@ class RobotSpec:
         require_choice("back_end", self.back_end, CONTROLLERS)
         if self.controller:
             require_choice("controller", self.controller, CONTROLLERS[self.back_end])
+        require_choice("gravity", self.gravity, GRAVITY)
         require_choice("adapter", self.adapter, ADAPTERS)
         require_choice("gripper", self.gripper, GRIPPERS)
         if self.back_end in ("joint", "effort") and not self.description:

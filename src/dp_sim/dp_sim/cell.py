@@ -1,4 +1,4 @@
-"""The simulated cell: 1 kHz physics with the impedance law in the loop. No ROS, no clock, no threads.
+"""The simulated cell: 1 kHz physics with the arm's controller in the loop. No ROS, no clock, no threads.
 
 Units are SI, poses pose7 in the base frame `fr3_link0` (= world). One instance per thread.
 """
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
-from dp_core.impedance import CartesianImpedance, ImpedanceGains
-from numpy.typing import NDArray
+from dp_core.impedance import ImpedanceGains
+from dp_core.robot_spec import RobotSpec
+from numpy.typing import ArrayLike, NDArray
 
+from dp_sim.arm_controllers import ArmView, BadTargetError, ImpedanceArm, make_controller
 from dp_sim.contact import ContactWatch
+from dp_sim.external_force import ExternalForce
 from dp_sim.franka import ARM_JOINTS, FINGER_JOINTS, HOME_RAD, JOINT_RANGE_RAD, TCP_SITE
 from dp_sim.gripper import GripperServo
 from dp_sim.kinematics import effective_inertia, solve_pose
@@ -25,10 +28,6 @@ SCORE_PERIOD_MS = 10
 _JOINTS = len(ARM_JOINTS)
 
 
-class BadTargetError(ValueError):
-    """A target pose is not finite, has no unit quaternion, or has the wrong shape."""
-
-
 @dataclass(frozen=True)
 class RobotState:
     """Measured state at one instant.
@@ -37,7 +36,7 @@ class RobotState:
         t_ms: physics time since the cell was made, ms; never goes back.
         joint_position: (7,) rad.
         joint_velocity: (7,) rad/s.
-        joint_effort: (7,) Nm, commanded.
+        joint_effort: (7,) Nm of the joints, gravity included.
         ee_pose: pose7 of `fr3_hand_tcp`.
         wrench: (6,) N | Nm that the environment exerts on the tool, base frame, at the TCP.
         finger_position: (2,) m, each half of the width.
@@ -58,12 +57,27 @@ class RobotState:
 
 
 class SimulatedCell:
-    """Robot, table and objects of one task."""
+    """Robot, table and objects of one task.
 
-    def __init__(self, task: Task | str, seed: int = 0, gains: ImpedanceGains | None = None) -> None:
-        """Build the model and reset it with `seed`. Raises `UnknownTaskError`."""
+    Attributes:
+        controller: what runs inside the arm; `ImpedanceArm` unless `robot` says otherwise.
+    """
+
+    def __init__(
+        self, task: Task | str, seed: int = 0, gains: ImpedanceGains | None = None, robot: RobotSpec | None = None
+    ) -> None:
+        """Build the model and reset it with `seed`. Raises `UnknownTaskError`.
+
+        Args:
+            task: or its name.
+            seed: of the first episode.
+            gains: of the impedance law.
+            robot: decides what the arm listens to (`back_end`) and whether it carries itself (`gravity`).
+        """
+        robot = robot or RobotSpec()
         self.task = load_task(task) if isinstance(task, str) else task
-        self.model = build_model(self.task)
+        self._carries_itself = robot.back_end == "effort" and robot.gravity == "robot"
+        self.model = build_model(self.task, self._carries_itself)
         self.data = mujoco.MjData(self.model)
         self.t_ms = 0
         self._site = self.model.site(TCP_SITE).id
@@ -73,8 +87,8 @@ class SimulatedCell:
         self._contacts = ContactWatch(self.model, self.task.forbidden_geoms)
         self._home = solve_pose(self.model, self._site, self.task.start(np.random.default_rng(0))[0], HOME_RAD)
         inertia = effective_inertia(self.model, self._site, self._home)
-        self._impedance = CartesianImpedance(gains or ImpedanceGains(), inertia, self._home, PHYSICS_PERIOD_S)
         self._allocate()
+        self.controller = make_controller(robot, gains or ImpedanceGains(), inertia, self._home)
         self.reset(seed)
 
     def _allocate(self) -> None:
@@ -91,8 +105,17 @@ class SimulatedCell:
         self._jacobian_linear, self._jacobian_angular = self._jacobian_full[:3], self._jacobian_full[3:]
         self._jacobian = self._jacobian_full[:, :_JOINTS]
         self._quat_wxyz, self._quat_xyzw = np.zeros(4), np.zeros(4)
-        self._target_position, self._target_quat = np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0])
         self._twist6 = np.zeros(6)
+        self._mass_full = np.zeros((self.model.nv, self.model.nv))
+        self._push = ExternalForce(self.model, data, self._site)
+        self._arm = ArmView(
+            self._q, self._dq, self._bias, self._position, self._quat_xyzw, self._jacobian, self._mass_matrix
+        )
+
+    def _mass_matrix(self) -> Array:
+        """(7, 7) kg m2, a view."""
+        mujoco.mj_fullM(self.model, self.data, self._mass_full)
+        return self._mass_full[:_JOINTS, :_JOINTS]
 
     def reset(self, seed: int) -> RobotState:
         """Begin an episode drawn from `seed`: the same seed gives the same episode. Time runs on."""
@@ -104,9 +127,10 @@ class SimulatedCell:
         for name, pose in objects.items():
             self._put(name, pose)
         self._gripper.reset(self.task.start_width_m)
-        self.set_target_pose(tool)
+        self._push.clear()
         mujoco.mj_step1(self.model, self.data)
-        self._impedance.reset(self._bias)
+        self._arm.t_ms = self.t_ms
+        self.controller.reset(self._arm, tool)
         self._contacts.reset()
         self._scorer.reset()
         self._reset_ms = self.t_ms
@@ -125,15 +149,23 @@ class SimulatedCell:
             self.data.qpos[start + 3 : start + 7] = wxyz
 
     def set_target_pose(self, pose: Array) -> None:
-        """Target of the impedance law, pose7. Raises `BadTargetError`."""
-        pose = np.asarray(pose, dtype=float)
-        if pose.shape != (7,) or not np.isfinite(pose).all():
-            raise BadTargetError(f"a target pose is seven finite numbers x y z qx qy qz qw, got {pose.tolist()}")
-        norm = float(np.linalg.norm(pose[3:]))
-        if abs(norm - 1.0) > 1e-2:
-            raise BadTargetError(f"the quaternion of a target pose must have norm 1, got {norm:.3f}")
-        self._target_position[:] = pose[:3]
-        self._target_quat[:] = pose[3:] / norm
+        """Target of the impedance law, pose7. Raises `BadTargetError`, also where the arm does not take poses."""
+        if not isinstance(self.controller, ImpedanceArm):
+            raise BadTargetError(f"this arm takes no poses: its controller is {type(self.controller).__name__}")
+        self.controller.set_pose(pose)
+
+    def apply_wrench(self, force: ArrayLike, torque: ArrayLike = (0.0, 0.0, 0.0), body: str = "") -> None:
+        """Push the arm (or an object) from now on; zeros end it, and so does a reset.
+
+        Args:
+            force: (3,) N, base axes.
+            torque: (3,) Nm, base axes.
+            body: MuJoCo body at whose origin the force acts (`fr3_link4` is the elbow); empty is the TCP.
+
+        Raises:
+            BadPushError: not finite, or no such body.
+        """
+        self._push.set(force, torque, body)
 
     def set_gripper(self, width_m: float, speed_m_s: float = 0.0, force_N: float = 0.0) -> None:
         """Target opening; zero speed or force means the gripper's default."""
@@ -155,14 +187,13 @@ class SimulatedCell:
         return self.status
 
     def _control(self) -> None:
-        """Impedance law and gripper servo on the state of this millisecond (`mj_step1` has run)."""
-        data = self.data
+        """Arm controller and gripper servo on the state of this millisecond (`mj_step1` has run)."""
+        data, arm = self.data, self._arm
         mujoco.mj_jacSite(self.model, data, self._jacobian_linear, self._jacobian_angular, self._site)
-        pose = (self._position, self._measure_quat())
-        tau = self._impedance.torque(
-            self._jacobian, pose, (self._q, self._dq), (self._target_position, self._target_quat), self._bias
-        )
-        data.ctrl[:_JOINTS] = tau
+        self._measure_quat()
+        arm.t_ms = self.t_ms
+        data.ctrl[:_JOINTS] = self.controller.torque(arm)
+        self._push.apply()
         q1, q2 = self._finger_q.tolist()
         v1, v2 = self._finger_dq.tolist()
         data.ctrl[_JOINTS], data.ctrl[_JOINTS + 1] = self._gripper.forces(q1, q2, v1, v2, PHYSICS_PERIOD_S)
@@ -218,11 +249,17 @@ class SimulatedCell:
             t_ms=self.t_ms,
             joint_position=self._q.copy(),
             joint_velocity=self._dq.copy(),
-            joint_effort=self.data.ctrl[:_JOINTS].copy(),
+            joint_effort=self._joint_effort(),
             ee_pose=self.ee_pose(),
             wrench=self.wrench(),
             finger_position=self._finger_q.copy(),
         )
+
+    def _joint_effort(self) -> Array:
+        effort = self.data.ctrl[:_JOINTS].copy()
+        if self._carries_itself:
+            effort += self.data.qfrc_gravcomp[:_JOINTS]
+        return effort
 
     def within_joint_limits(self, margin_rad: float = 0.05) -> bool:
         """Whether every arm joint keeps `margin_rad` from its limits."""

@@ -21,6 +21,7 @@ TCP_SITE = "fr3_hand_tcp"
 TCP_OFFSET_M = 0.1034
 FINGER_TRAVEL_M = 0.04
 TORQUE_LIMIT_NM = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+JOINT_VELOCITY_RAD_S = (2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26)
 JOINT_RANGE_RAD = (
     (-2.7437, 2.7437),
     (-1.7837, 1.7837),
@@ -79,10 +80,15 @@ _LINKS = (
 # fmt: on
 
 
-def add_franka(spec: mujoco.MjSpec) -> None:
+def add_franka(spec: mujoco.MjSpec, compensates_gravity: bool = False) -> None:
     """Add arm, hand, actuators and exclusions to `spec`, base at the world's origin.
 
     Actuators, in order: seven joint torques (Nm), two finger forces (N, positive opens).
+
+    Args:
+        spec: model under construction.
+        compensates_gravity: the arm carries itself, as a Franka arm does under torque control, and the actuators'
+            torques come on top; what it holds in its fingers it does not carry.
     """
     base = spec.worldbody.add_body(name=BASE_FRAME)
     _capsule(base, (0.07, -0.05, 0, 0.06, 0, 0, 0.1))
@@ -105,6 +111,10 @@ def add_franka(spec: mujoco.MjSpec) -> None:
     )
     coupling.data[:5] = [0.0, 1.0, 0.0, 0.0, 0.0]
     _exclude_neighbours(spec, [finger.name for finger in fingers])
+    if compensates_gravity:
+        for body in spec.bodies:
+            if body.name.startswith("fr3_"):
+                body.gravcomp = 1.0
 
 
 def _add_link(parent: mujoco.MjsBody, index: int, link: _Link) -> mujoco.MjsBody:

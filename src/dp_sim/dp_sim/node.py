@@ -1,7 +1,8 @@
 """Simulator node: the MuJoCo cell behind the topics of a real one.
 
-One thread owns the cell and the renderer and runs the loop (10 ms of physics, publish, clock); the executor's thread
-runs callbacks, which only check and store. Time is physics time, begins with the process and never goes back.
+One thread owns the cell and the renderer and runs the loop (one control period of physics, publish, clock); the
+executor's thread runs callbacks, which only check and store. Time is physics time, begins with the process and never
+goes back. What the arm listens to follows `robot` of the contract: see `arm_input`.
 
 Lock step: after each tick the loop waits until control has answered it (and the SpaceMouse, where one publishes), so
 results do not depend on how fast the machine is. `rate` then is an upper limit.
@@ -16,9 +17,8 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from dp_core.configuration import ConfigurationError
-from dp_ros.messages import ns_to_stamp, pose_to_array, stamp_to_ns
+from dp_ros.messages import ns_to_stamp, stamp_to_ns
 from dp_ros.node_main import declare, declare_contract, run_node, start_worker
-from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
@@ -27,16 +27,18 @@ from sensor_msgs.msg import Joy
 from dp_msgs.msg import CommandState, GripperCommand
 from dp_msgs.srv import ResetScene
 from dp_ros import qos
+from dp_sim.arm_controllers import EffortArm
+from dp_sim.arm_input import ArmInput
 from dp_sim.cameras import CameraRenderer, choose_backend
 from dp_sim.cell import BadTargetError, SimulatedCell
 from dp_sim.lock_step import LockStep, WallPace
-from dp_sim.publishing import CellPublisher
+from dp_sim.publishing import NS_PER_MS, CellPublisher
+from dp_sim.push_input import PushInput
+from dp_sim.rates import camera_periods_ms, tick_ms
 from dp_sim.task import load_task
 
-TICK_MS = 10
-NS_PER_MS = 1_000_000
 LOCK_STEP_TIMEOUT_S = 1.0
-PARTNER_CHECK_TICKS = 20
+PARTNER_CHECK_MS = 200
 DIAGNOSTICS_PERIOD_S = 1.0
 _SENDING_MODES = frozenset({CommandState.HOLD, CommandState.TELEOP, CommandState.POLICY})
 
@@ -61,14 +63,16 @@ class SimNode(Node):
         )
         self._lock_step = bool(declare(self, "lock_step", False, "Wait for control's answer to every tick."))
         with_cameras = bool(declare(self, "cameras", True, "Render and publish the cameras of the contract."))
-        self._cell = SimulatedCell(task, seed)
+        self._tick_ms = tick_ms(self._contract)
+        self._cell = SimulatedCell(task, seed, self._contract.impedance, self._contract.robot)
+        # A torque law needs the joints of this tick, not those of the one before.
+        self._joints_first = isinstance(self._cell.controller, EffortArm)
         self._cameras = self._check_cameras() if with_cameras else {}
         if self._cameras:
             choose_backend()
         self._publisher = CellPublisher(self, self._contract, task.name, task.objects, tuple(self._cameras))
-        self._publisher.reset(seed, TICK_MS * NS_PER_MS)
+        self._publisher.reset(seed, self._tick_ms * NS_PER_MS)
         self._lock = threading.Lock()
-        self._target: PoseStamped | None = None
         self._grippers: list[GripperCommand] = []
         self._resets: list[tuple[int, Future]] = []
         self._reset_ns = 0
@@ -86,24 +90,18 @@ class SimNode(Node):
 
     def _check_cameras(self) -> dict[str, int]:
         """Period of each camera of the contract in milliseconds."""
-        periods = {}
         known = [self._cell.model.camera(index).name for index in range(self._cell.model.ncam)]
-        for name, camera in self._contract.cameras.items():
+        for name in self._contract.cameras:
             if name not in known:
                 raise ConfigurationError(
                     f"cameras.{name}: the simulated cell has no such camera; valid: {', '.join(known)}"
                 )
-            period = 1000.0 / camera.rate_hz
-            if abs(period / TICK_MS - round(period / TICK_MS)) > 1e-6:
-                raise ConfigurationError(
-                    f"cameras.{name}.rate_hz: {camera.rate_hz} is not a whole number of {TICK_MS} ms ticks; "
-                    "valid: 100, 50, 25, 20, 12.5, 10, 5, ..."
-                )
-            periods[name] = round(period)
-        return periods
+        return camera_periods_ms(self._contract)
 
     def _make_subscriptions(self) -> None:
-        self.create_subscription(PoseStamped, "robot/target_pose", self._on_target, qos.COMMAND_IN)
+        partners = self._partners
+        self._arm = ArmInput(self, self._contract, lambda t_ns: partners.note("target", t_ns), self._refuse)
+        self._push = PushInput(self, self._contract.base_frame, self._refuse)
         self.create_subscription(GripperCommand, "gripper/command", self._on_gripper, qos.STATE)
         # Its own group: a reset that waits for the loop must not keep out the answers that the loop waits for.
         self.create_service(ResetScene, "sim/reset", self._on_reset, callback_group=ReentrantCallbackGroup())
@@ -111,14 +109,6 @@ class SimNode(Node):
             self._command_topic = self._contract.streams["command"].topic
             self.create_subscription(CommandState, self._command_topic, self._on_command, qos.STATE)
             self.create_subscription(Joy, "spacenav/joy", self._on_joy, qos.STATE)
-
-    def _on_target(self, message: PoseStamped) -> None:
-        if message.header.frame_id != self._contract.base_frame:
-            self._refuse(f"is in frame {message.header.frame_id!r}, expected {self._contract.base_frame!r}")
-            return
-        with self._lock:
-            self._target = message
-        self._partners.note("target", stamp_to_ns(message.header.stamp))
 
     def _on_gripper(self, message: GripperCommand) -> None:
         with self._lock:
@@ -148,13 +138,13 @@ class SimNode(Node):
             name: (self._contract.cameras[name].width, self._contract.cameras[name].height) for name in self._cameras
         }
         renderer = CameraRenderer(self._cell.model, sizes) if sizes else None
-        pace = WallPace(TICK_MS / 1000.0)
+        pace = WallPace(self._tick_ms / 1000.0)
         tick, reported_s, reported_ms = 0, time.monotonic(), 0
         while not self._closed.is_set():
-            if self._lock_step and tick % PARTNER_CHECK_TICKS == 0:
+            if self._lock_step and tick % (PARTNER_CHECK_MS // self._tick_ms) == 0:
                 self._find_partners()
             self._take_requests()
-            self._cell.step(TICK_MS)
+            self._cell.step(self._tick_ms)
             self._publish(renderer)
             pace.wait(self._answered_rate())
             tick += 1
@@ -181,34 +171,39 @@ class SimNode(Node):
         """Apply resets, then the newest commands of the present scene."""
         with self._lock:
             resets, self._resets = self._resets, []
-            target, self._target = self._target, None
             grippers, self._grippers = self._grippers, []
         for seed, future in resets:
             self._cell.reset(seed)
-            self._reset_ns = (self._cell.t_ms + TICK_MS) * NS_PER_MS
+            self._reset_ns = (self._cell.t_ms + self._tick_ms) * NS_PER_MS
             self._publisher.reset(seed, self._reset_ns)
             future.set_result(self._reset_ns)
             if self.executor is not None:
                 # A suspended service callback goes on at the executor's next event: be that event.
                 self.executor.wake()
         try:
-            if target is not None and stamp_to_ns(target.header.stamp) >= self._reset_ns:
-                self._cell.set_target_pose(pose_to_array(target.pose))
+            self._arm.apply(self._cell.controller, self._reset_ns)
             for gripper in grippers:
                 if stamp_to_ns(gripper.header.stamp) >= self._reset_ns:
                     self._cell.set_gripper(gripper.width, gripper.speed, gripper.force)
         except BadTargetError as error:
             self._refuse(str(error))
+        self._push.apply(self._cell)
 
     def _publish(self, renderer: CameraRenderer | None) -> None:
         """Publish the tick; what control needs and the clock come first, so that it works while the rest is made."""
         cell, publisher = self._cell, self._publisher
-        publisher.begin_tick(cell.t_ms * NS_PER_MS)
+        t_ns = cell.t_ms * NS_PER_MS
+        self._arm.begin_tick(t_ns)
+        publisher.begin_tick(t_ns)
         state = cell.state()
+        if self._joints_first:
+            publisher.joints(state)
         publisher.tool(state)
         publisher.clock()
-        publisher.scene(cell.object_poses(), cell.status)
-        publisher.joints(state)
+        if publisher.scene_due:
+            publisher.scene(cell.object_poses(), cell.status)
+        if not self._joints_first:
+            publisher.joints(state)
         for name, period_ms in self._cameras.items():
             if renderer is not None and cell.t_ms % period_ms == 0:
                 publisher.image(name, renderer.render(cell.data, name))
@@ -218,11 +213,14 @@ class SimNode(Node):
         self._expects_joy = self.count_publishers("spacenav/joy") > 0
 
     def _expected(self) -> tuple[str, ...]:
-        """Whose answer this tick needs."""
+        """Whose answer this tick needs; the SpaceMouse answers the ground truth."""
+        return self._partners_of(self._publisher.scene_due)
+
+    def _partners_of(self, scene: bool) -> tuple[str, ...]:
         names: tuple[str, ...] = ("command",) if self._expects_command else ()
         if self._mode in _SENDING_MODES and self._expects_command:
             names += ("target",)
-        return (*names, "joy") if self._expects_joy else names
+        return (*names, "joy") if self._expects_joy and scene else names
 
     def _answered_rate(self) -> float:
         """Wait for the partners in lock step; returns the pace to keep after that."""
@@ -233,13 +231,13 @@ class SimNode(Node):
             return alone
         t_ns = self._cell.t_ms * NS_PER_MS
         if self._lost_ns is not None:
-            if min(self._partners.newest_ns(name) for name in self._expected()) < self._lost_ns:
+            if min(self._partners.newest_ns(name) for name in self._partners_of(True)) < self._lost_ns:
                 return alone
             self._lost_ns = None
         missing = self._partners.wait(t_ns, self._expected, LOCK_STEP_TIMEOUT_S, self._publisher.clock)
         if missing:
             self._find_partners()
-            self._lost_ns = t_ns + TICK_MS * NS_PER_MS
+            self._lost_ns = t_ns + self._tick_ms * NS_PER_MS
             self._lost_answers += 1
             self.get_logger().warning(
                 f"no answer from {', '.join(missing)} within {LOCK_STEP_TIMEOUT_S:g} s: running on at real time"

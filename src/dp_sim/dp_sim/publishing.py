@@ -18,13 +18,20 @@ from sensor_msgs.msg import Image, JointState
 from dp_msgs.msg import SceneState
 from dp_ros import qos
 from dp_sim.cell import RobotState
+from dp_sim.rates import stream_periods_ms
 from dp_sim.task import SceneStatus
 
 Array = NDArray[np.float64]
+NS_PER_MS = 1_000_000
+# The ground truth, whatever the rate of control; at the first tick at or after each multiple.
+SCENE_PERIOD_MS = 10
 
 
 class CellPublisher:
-    """Publishes everything of one cell. One thread.
+    """Publishes everything of one cell, each stream at its rate in the contract. One thread.
+
+    Attributes:
+        scene_due: whether the present tick carries the ground truth.
 
     Args:
         node: owner of the publishers.
@@ -39,6 +46,10 @@ class CellPublisher:
     ) -> None:
         self._stamp = Time()
         self._counts: dict[str, int] = {}
+        self._periods_ms = stream_periods_ms(contract)
+        self._scene_slot = -1
+        self.scene_due = False
+        self._t_ms = 0
         streams = contract.streams
         self._joints = self._make_joints(contract, "joint_states")
         self._gripper = self._make_joints(contract, "gripper")
@@ -88,13 +99,17 @@ class CellPublisher:
         self._counts[topic] = 0
 
     def _send(self, key: str, message: Any) -> None:
-        if key in self._publishers:
+        if key in self._publishers and self._t_ms % self._periods_ms.get(key, 1) == 0:
             publisher, topic = self._publishers[key]
             publisher.publish(message)
             self._counts[topic] += 1
 
     def begin_tick(self, t_ns: int) -> None:
         """Stamp everything that follows with `t_ns`."""
+        self._t_ms = t_ns // NS_PER_MS
+        slot = self._t_ms // SCENE_PERIOD_MS
+        self.scene_due = slot != self._scene_slot
+        self._scene_slot = slot
         self._stamp.sec, self._stamp.nanosec = divmod(t_ns, 1_000_000_000)
 
     def tool(self, state: RobotState) -> None:

@@ -24,13 +24,13 @@ _TABLE = (0.36, 0.44, 0.55, 1.0)
 _MAX_IMAGE_PX = (640, 480)
 
 
-def build_model(task: Task) -> mujoco.MjModel:
-    """Compile robot, table, cameras and the additions of `task`."""
+def build_model(task: Task, compensates_gravity: bool = False) -> mujoco.MjModel:
+    """Compile robot (see `add_franka`), table, cameras and the additions of `task`."""
     spec = mujoco.MjSpec()
     spec.modelname = f"cell_{task.name}"
     _set_physics(spec)
     _set_rendering(spec)
-    add_franka(spec)
+    add_franka(spec, compensates_gravity)
     spec.worldbody.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
