@@ -129,12 +129,15 @@ class RobotModel:
         path = description_file(contract.robot.description)
         return cls(path, names, contract.base_frame, contract.ee_frame)
 
-    def forward(self, joints: ArrayLike) -> Array:
-        """Pose7 of the end effector in the base frame at ``joints`` (n,) rad."""
+    def placement(self, joints: ArrayLike) -> Any:
+        """Pose of the end effector in the base frame at ``joints`` (n,) rad, as pinocchio's SE3."""
         pin = self._pin
         pin.forwardKinematics(self.pinocchio_model, self._data, np.asarray(joints, dtype=np.float64))
-        placement = pin.updateFramePlacement(self.pinocchio_model, self._data, self._ee)
-        pose: Array = pin.SE3ToXYZQUAT(self._world_to_base * placement)
+        return self._world_to_base * pin.updateFramePlacement(self.pinocchio_model, self._data, self._ee)
+
+    def forward(self, joints: ArrayLike) -> Array:
+        """Pose7 of the end effector in the base frame at ``joints`` (n,) rad."""
+        pose: Array = self._pin.SE3ToXYZQUAT(self.placement(joints))
         return pose
 
     def jacobian(self, joints: ArrayLike) -> Array:
