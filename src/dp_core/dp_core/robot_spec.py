@@ -31,6 +31,8 @@ class RobotSpec:
             switches the check of reachability on.
         gravity: effort: who carries the arm: robot (Franka's FCI, whose efforts exclude gravity) or controller (we do:
             Gazebo, raw effort interfaces).
+        motor_inertia_kg_m2: effort: inertia of each joint's motor behind its gear, which a URDF does not state; counts in
+            the design of the damping. Empty is zero.
         posture_rad: null-space posture of the joints; empty: the joint positions at the start of each mode.
         self_collision: keep the links apart in inverse kinematics.
         adapter: franka adds robot mode, error recovery and collision thresholds.
@@ -47,6 +49,7 @@ class RobotSpec:
     topic: str = ""
     description: str = ""
     gravity: str = "robot"
+    motor_inertia_kg_m2: tuple[float, ...] = ()
     posture_rad: tuple[float, ...] = ()
     self_collision: bool = False
     adapter: str = "none"
@@ -62,6 +65,8 @@ class RobotSpec:
         if self.controller:
             require_choice("controller", self.controller, CONTROLLERS[self.back_end])
         require_choice("gravity", self.gravity, GRAVITY)
+        if self.motor_inertia_kg_m2 and min(self.motor_inertia_kg_m2) < 0.0:
+            raise ConfigurationError(f"motor_inertia_kg_m2: {self.motor_inertia_kg_m2} must be >= 0 for each joint")
         require_choice("adapter", self.adapter, ADAPTERS)
         require_choice("gripper", self.gripper, GRIPPERS)
         if self.back_end in ("joint", "effort") and not self.description:
