@@ -9,7 +9,7 @@ from rclpy.qos import QoSProfile
 
 from dp_ros import qos
 
-# Asking the graph takes tens of microseconds, and its answer changes within tenths of a second at best.
+# The graph changes within tenths of a second at best: no need to ask it in each cycle.
 GRAPH_CHECK_NS = 100_000_000
 # A real controller must get the newest command only: a deeper reliable history would replay old ones after a stall.
 NEWEST_ONLY = qos.COMMAND_IN

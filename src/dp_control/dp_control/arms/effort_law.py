@@ -1,0 +1,124 @@
+"""The Cartesian impedance law (:mod:`dp_core.impedance`) on the model of a cell's robot. Pure: no ROS, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from dp_core.configuration import ConfigurationError
+from dp_core.contract import Contract
+from dp_core.impedance import CartesianImpedance, end_effector_inertia
+from numpy.typing import NDArray
+
+from dp_control.robot_model import RobotModel
+
+Array = NDArray[np.float64]
+
+# Slower, the delay of a period eats the damping of the wrist's small inertia.
+LOWEST_RATE_HZ = 200.0
+DESIGN_PERIOD_S = 0.01
+
+
+@dataclass(frozen=True)
+class JointMeasurement:
+    """Joint positions (n,) rad and velocities (n,) rad/s at ``t_ns``."""
+
+    t_ns: int
+    position: Array
+    velocity: Array
+
+
+class EffortLaw:
+    """Joint torques from a target pose and measured joints, one call each period. One thread.
+
+    Args:
+        contract: gains, period, posture, who carries the arm.
+        model: of that robot.
+
+    Raises:
+        ConfigurationError: the rate is too low, or a list does not fit the joints.
+    """
+
+    def __init__(self, contract: Contract, model: RobotModel) -> None:
+        self._gains, self._robot, self._model = contract.impedance, contract.robot, model
+        self._carries = contract.robot.gravity == "controller"
+        _check(contract, model)
+        joints = len(model.joint_names)
+        self._period_s = 1.0 / contract.control.rate_hz
+        self._design_every = max(1, round(DESIGN_PERIOD_S / self._period_s))
+        self._motors = np.diag(self._robot.motor_inertia_kg_m2 or np.zeros(joints))
+        self._law: CartesianImpedance | None = None
+        self._position: Array | None = None
+        self._torque = np.zeros(joints)
+        self._calls = 0
+
+    def start(self, position: Array) -> CartesianImpedance:
+        """Begin at measured joints (n,) rad, which become the null-space posture unless the contract names one.
+
+        The rate limit goes on from the last torque.
+        """
+        posture = np.array(self._robot.posture_rad or position, dtype=float)
+        inertia = end_effector_inertia(self._model.jacobian(posture), self._mass(posture))
+        self._law = CartesianImpedance(self._gains, np.diag(inertia), posture, self._period_s)
+        self._law.reset(self._torque)
+        self._calls = 0
+        return self._law
+
+    def stop(self) -> None:
+        """The next :meth:`follow` starts anew."""
+        self._law = None
+
+    def follow(self, joints: JointMeasurement, pose: Array, twist: Array) -> Array:
+        """Torques (n,) Nm of one period towards ``pose`` (pose7) that moves with ``twist`` (6,), base frame."""
+        model, position, velocity = self._model, joints.position, joints.velocity
+        law = self._law or self.start(position)
+        jacobian = model.jacobian(position)
+        if self._gains.damping != "diagonal" and self._calls % self._design_every == 0:
+            law.design_damping(jacobian, self._mass(position))
+        self._calls += 1
+        measured = model.forward(position)
+        bias = model.bias(position, velocity) if self._carries else model.coriolis(position, velocity)
+        torque = law.torque(
+            jacobian, (measured[:3], measured[3:]), (position, velocity), (pose[:3], pose[3:]), bias, twist
+        )
+        self._position, self._torque = position, torque.copy()
+        return self._torque
+
+    def relax(self) -> Array:
+        """Torques (n,) Nm of one period on the way to :attr:`rest_torque`, at the rate limit."""
+        if self._law is not None:
+            self._torque = self._law.relax(self.rest_torque).copy()
+        return self._torque
+
+    @property
+    def rest_torque(self) -> Array:
+        """What carries the arm at the last known joints, (n,) Nm; zeros where the robot carries itself."""
+        if self._carries and self._position is not None:
+            return self._model.gravity(self._position)
+        return np.zeros(len(self._torque))
+
+    def _mass(self, position: Array) -> Array:
+        return self._model.mass(position) + self._motors
+
+
+def _check(contract: Contract, model: RobotModel) -> None:
+    joints = len(model.joint_names)
+    if contract.control.rate_hz < LOWEST_RATE_HZ:
+        raise ConfigurationError(
+            f"control.rate_hz: {contract.control.rate_hz:g} Hz is too slow for torques; valid: {LOWEST_RATE_HZ:g} to 1000"
+        )
+    for name, values, optional in (
+        ("impedance.torque_limit_Nm", contract.impedance.torque_limit_Nm, False),
+        ("robot.posture_rad", contract.robot.posture_rad, True),
+        ("robot.motor_inertia_kg_m2", contract.robot.motor_inertia_kg_m2, True),
+    ):
+        if len(values) != joints and not (optional and not values):
+            raise ConfigurationError(
+                f"{name}: {len(values)} values for {joints} joints ({', '.join(model.joint_names)})"
+            )
+    above = np.array(contract.impedance.torque_limit_Nm) > model.effort_limit + 1e-9
+    if above.any():
+        raise ConfigurationError(
+            f"impedance.torque_limit_Nm: {contract.impedance.torque_limit_Nm} is above the robot's own limits "
+            f"{tuple(model.effort_limit.tolist())}"
+        )
