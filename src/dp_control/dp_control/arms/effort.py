@@ -73,7 +73,7 @@ class EffortBackEnd:
         self._joints: JointMeasurement | None = None
         self._refused = ""
         self._condition = threading.Condition()
-        self._relaxing = self._closed = False
+        self._released, self._relaxing, self._closed = True, False, False
         node.create_subscription(JointState, self._stream.topic, self._on_joints, qos.SENSOR_IN)
         self._thread = start_worker(node, "effort release", self._run)
 
@@ -90,7 +90,9 @@ class EffortBackEnd:
     def send(self, command: ArmCommand) -> None:
         """Publish the torques of this cycle; on old joint states those of one more step towards limpness."""
         with self._condition:
-            self._relaxing = False
+            if self._released:
+                self._law.restart()
+            self._released = self._relaxing = False
             joints = self._joints
             if joints is None or self._stale(joints, command.t_ns):
                 torque = self._law.relax()
@@ -101,17 +103,14 @@ class EffortBackEnd:
     def release(self) -> None:
         """Let the torque ramp down."""
         with self._condition:
-            self._relaxing = True
+            self._released = self._relaxing = True
             self._condition.notify_all()
 
     def _run(self) -> None:
         """Ramps after releases. At the wall's pace also in simulation: a ramp is over in a tenth of a second."""
-        repeats = 0
+        repeats = LAST_MESSAGES
         while True:
             with self._condition:
-                if not self._relaxing:
-                    repeats = LAST_MESSAGES
-                    self._condition.wait()
                 if self._closed:
                     return
                 if self._relaxing:
@@ -120,8 +119,9 @@ class EffortBackEnd:
                     if not self._carries and np.allclose(torque, self._law.rest_torque):
                         repeats -= 1
                         self._relaxing = repeats > 0
-                    if not self._relaxing:
-                        self._law.stop()
+                else:
+                    repeats = LAST_MESSAGES
+                    self._condition.wait()
             time.sleep(self._period_s)
 
     def _publish(self, torque: Array) -> None:

@@ -51,6 +51,7 @@ class EffortLaw:
         self._position: Array | None = None
         self._torque = np.zeros(joints)
         self._calls = 0
+        self._anew = True
 
     def start(self, position: Array) -> CartesianImpedance:
         """Begin at measured joints (n,) rad, which become the null-space posture unless the contract names one.
@@ -61,17 +62,17 @@ class EffortLaw:
         inertia = end_effector_inertia(self._model.jacobian(posture), self._mass(posture))
         self._law = CartesianImpedance(self._gains, np.diag(inertia), posture, self._period_s)
         self._law.reset(self._torque)
-        self._calls = 0
+        self._calls, self._anew = 0, False
         return self._law
 
-    def stop(self) -> None:
-        """The next :meth:`follow` starts anew."""
-        self._law = None
+    def restart(self) -> None:
+        """The next :meth:`follow` starts anew, as :meth:`start` does."""
+        self._anew = True
 
     def follow(self, joints: JointMeasurement, pose: Array, twist: Array) -> Array:
         """Torques (n,) Nm of one period towards ``pose`` (pose7) that moves with ``twist`` (6,), base frame."""
         model, position, velocity = self._model, joints.position, joints.velocity
-        law = self._law or self.start(position)
+        law = self.start(position) if self._law is None or self._anew else self._law
         jacobian = model.jacobian(position)
         if self._gains.damping != "diagonal" and self._calls % self._design_every == 0:
             law.design_damping(jacobian, self._mass(position))
@@ -105,7 +106,8 @@ def _check(contract: Contract, model: RobotModel) -> None:
     joints = len(model.joint_names)
     if contract.control.rate_hz < LOWEST_RATE_HZ:
         raise ConfigurationError(
-            f"control.rate_hz: {contract.control.rate_hz:g} Hz is too slow for torques; valid: {LOWEST_RATE_HZ:g} to 1000"
+            f"control.rate_hz: {contract.control.rate_hz:g} Hz is too slow for torques; "
+            f"valid: {LOWEST_RATE_HZ:g} to 1000"
         )
     for name, values, optional in (
         ("impedance.torque_limit_Nm", contract.impedance.torque_limit_Nm, False),
