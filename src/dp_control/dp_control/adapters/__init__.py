@@ -5,6 +5,7 @@ from __future__ import annotations
 from dp_core.contract import Contract
 from rclpy.node import Node
 
+from dp_control.adapters.franka import FrankaAdapter
 from dp_control.interfaces import RobotAdapter
 
 
@@ -27,6 +28,6 @@ def make_adapter(node: Node, contract: Contract) -> RobotAdapter:
     """The adapter that ``contract.robot`` names, made on ``node``.
 
     Raises:
-        ConfigurationError: the package with the robot's messages is not installed; names it.
+        ConfigurationError: the package with the robot's messages is not installed; says where to get it.
     """
-    return NoAdapter()
+    return FrankaAdapter(node, contract) if contract.robot.adapter == "franka" else NoAdapter()
