@@ -234,7 +234,11 @@ def _turned(v: Vector, rotvec: Vector) -> Vector:
         a, b = math.sin(angle) / angle, (1.0 - math.cos(angle)) / angle2
     first = cross(rotvec, v)
     second = cross(rotvec, first)
-    return (v[0] + a * first[0] + b * second[0], v[1] + a * first[1] + b * second[1], v[2] + a * first[2] + b * second[2])
+    return (
+        v[0] + a * first[0] + b * second[0],
+        v[1] + a * first[1] + b * second[1],
+        v[2] + a * first[2] + b * second[2],
+    )
 
 
 def _unit(v: Vector) -> Vector:

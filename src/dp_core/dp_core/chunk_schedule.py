@@ -1,8 +1,10 @@
 """Receding-horizon chunks of timed actions on one absolute timeline.
 
 Action i of a chunk belongs to the absolute time ``stamps_ns[i]``. An action of time t is sent at
-``t - action_latency``; one whose time to be sent has passed is *late*: never executed, and counted. At a seam the
-path continues from where the last command was and eases into the new chunk, so that the command never jumps.
+``t - action_latency``; one whose time to be sent has passed is *late*: never executed, and counted. Between actions
+the path is a spline (:mod:`dp_core.pose_spline`); at a seam position, velocity and acceleration go on and ease into
+the new chunk (:mod:`dp_core.seam`); at the end of the plan it comes to rest on the last action
+(:mod:`dp_core.chunk_path`). So the reference is twice continuously differentiable from the first chunk to the last.
 """
 
 from __future__ import annotations
@@ -12,9 +14,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_core import poses
+from dp_core.chunk_path import ChunkPath
+from dp_core.limits import MotionLimits
+from dp_core.motion_limits import Motion
+from dp_core.pose_spline import PathPoint
+from dp_core.rotations import norm
 
 Array = NDArray[np.float64]
+
+# Pace of seams and of braking when no limits are given: that of a calm arm.
+CALM = MotionLimits(0.6, 2.0, 6.0, 20.0, (-1.0, -1.0, -1.0), (1.0, 1.0, 1.0))
 
 
 class ChunkError(ValueError):
@@ -62,7 +71,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkRecord:
-    """What became of a chunk; counts of actions."""
+    """What became of a chunk; late + executed + superseded actions are all of them once it has ended."""
 
     chunk: Chunk
     received_ns: int
@@ -80,13 +89,23 @@ class ChunkRecord:
 class ScheduledTarget:
     """Where the command should be.
 
-    ``pose`` (7,) and its ``twist`` (6,) in the base frame, ``width`` (m); ``ended``: past the last action.
+    Attributes:
+        pose: (7,) base frame.
+        twist: (6,) its velocity, base frame.
+        acceleration: (6,) its acceleration, base frame.
+        width: gripper, metres.
+        ended: the plan is over and its end is at rest on the last action.
+        exhausted: the time of the last action has passed and no newer chunk has come.
+        path_ns: time of the place on the plan; never goes back, never ahead of the present.
     """
 
     pose: Array
     twist: Array
+    acceleration: Array
     width: float
     ended: bool
+    exhausted: bool = False
+    path_ns: int = 0
 
 
 class ChunkSchedule:
@@ -95,19 +114,29 @@ class ChunkSchedule:
     Args:
         action_latency_ns: the pose of time t is sent this much earlier.
         gripper_latency_ns: the gripper width of time t is sent this much earlier.
-        blend_ns: time over which the seam's offset fades.
+        blend_ns: shortest time over which a seam's difference fades; a large one takes longer.
+        limits: pace of seams and of braking; the limiter enforces them.
+        period_ns: control period: how much older than the present the command is that a first chunk goes on from.
     """
 
-    def __init__(self, action_latency_ns: int = 0, gripper_latency_ns: int = 0, blend_ns: int = 300_000_000) -> None:
-        if action_latency_ns < 0 or gripper_latency_ns < 0 or blend_ns <= 0:
-            raise ValueError("latencies must be >= 0 and blend_ns > 0, in nanoseconds")
+    def __init__(
+        self,
+        action_latency_ns: int = 0,
+        gripper_latency_ns: int = 0,
+        blend_ns: int = 300_000_000,
+        limits: MotionLimits = CALM,
+        period_ns: int = 0,
+    ) -> None:
+        if action_latency_ns < 0 or gripper_latency_ns < 0 or blend_ns <= 0 or period_ns < 0:
+            raise ValueError("latencies and period_ns must be >= 0 and blend_ns > 0, in nanoseconds")
         self._latency_ns = action_latency_ns
         self._gripper_latency_ns = gripper_latency_ns
         self._blend_ns = blend_ns
+        self._limits = limits
+        self._period_ns = period_ns
         self._record: ChunkRecord | None = None
-        self._merged_ns = 0
-        self._offset_position = np.zeros(3)
-        self._offset_rotvec = np.zeros(3)
+        self._path: ChunkPath | None = None
+        self._latest_ns = 0
 
     @property
     def record(self) -> ChunkRecord | None:
@@ -116,97 +145,106 @@ class ChunkSchedule:
 
     def clear(self, reason: str = "") -> ChunkRecord | None:
         """Forget the chunk; returns its final record."""
-        record, self._record = self._record, None
+        record, self._record, self._path = self._final(), None, None
         return replace(record, stop_reason=reason) if record is not None else None
 
-    def merge(self, chunk: Chunk, now_ns: int, commanded: Array) -> tuple[ChunkRecord | None, bool]:
+    def merge(self, chunk: Chunk, now_ns: int, commanded: Motion) -> tuple[ChunkRecord | None, bool]:
         """Take over a new chunk.
 
         Args:
             chunk: the new plan.
             now_ns: present time.
-            commanded: pose7 commanded last; the path continues from here.
+            commanded: motion commanded last; without a chunk in execution the path continues from here.
 
         Returns:
             The final record of the chunk it replaces (or of the new one when it is refused), and whether the new one
             was taken. An older chunk than the present one, or one all late, is refused.
         """
+        if not isinstance(commanded, Motion):
+            commanded = Motion.at_rest(commanded)
         sending_ns = now_ns + self._latency_ns
+        if self._path is not None:
+            sending_ns = max(sending_ns, self._latest_ns)
         late = int(np.searchsorted(chunk.stamps_ns, sending_ns, side="right"))
-        refused = ""
-        if self._record is not None and chunk.observed_ns <= self._record.chunk.observed_ns:
-            refused = f"older than chunk {self._record.chunk.chunk_id} in execution"
-        elif late == len(chunk.stamps_ns):
-            refused = f"all {late} actions are late"
+        refused = self._refusal(chunk, late)
         if refused:
-            return ChunkRecord(chunk, now_ns, late=late, stop_reason=refused), False
+            unused = len(chunk.stamps_ns) - late
+            return ChunkRecord(chunk, now_ns, late=late, superseded=unused, stop_reason=refused), False
         # Compare both paths at the same instant: the last command alone is one period old, which at speed looks
         # like a jump.
-        before = commanded if self._record is None else self._blended(self._record.chunk, sending_ns)
-        old = self._finish_old(sending_ns)
-        path = _path(chunk, sending_ns)
-        self._offset_position = before[:3] - path[:3]
-        self._offset_rotvec = poses.rotvec_from_quat(poses.quat_multiply(before[3:], poses.quat_inverse(path[3:])))
-        seam_m = float(np.linalg.norm(self._offset_position))
-        seam_rad = float(np.linalg.norm(self._offset_rotvec))
-        blended = int(np.searchsorted(chunk.stamps_ns, sending_ns + self._blend_ns, side="right")) - late
-        self._merged_ns = sending_ns
+        if self._path is None:
+            seam_ns, before = sending_ns - self._period_ns, _point(commanded)
+        else:
+            seam_ns, before = sending_ns, self._path.at(sending_ns)
+            self._count(sending_ns, now_ns)
+        old = self._final()
+        path = ChunkPath(chunk.stamps_ns, chunk.poses, seam_ns, before, 1e-9 * self._blend_ns, self._limits)
+        faded_ns = seam_ns + round(1e9 * path.seam.duration_s)
         self._record = ChunkRecord(
-            chunk, now_ns, late=late, blended=blended, seam_position_m=seam_m, seam_rotation_rad=seam_rad
+            chunk,
+            now_ns,
+            late=late,
+            blended=int(np.searchsorted(chunk.stamps_ns, faded_ns, side="right")) - late,
+            seam_position_m=norm(path.seam.position),
+            seam_rotation_rad=norm(path.seam.rotation),
         )
+        self._path, self._latest_ns = path, sending_ns
         return old, True
 
-    def _finish_old(self, sending_ns: int) -> ChunkRecord | None:
-        if self._record is None:
-            return None
-        stamps = self._record.chunk.stamps_ns
-        return replace(self._record, superseded=int(len(stamps) - np.searchsorted(stamps, sending_ns, side="right")))
-
     def target(self, now_ns: int) -> ScheduledTarget | None:
-        """Path at ``now_ns`` (shifted by the action latency); None without a chunk. Counts executed actions."""
-        if self._record is None:
+        """Path at ``now_ns`` (shifted by the action latency); None without a chunk. Counts executed actions.
+
+        A time before that of an earlier call gives the place of the earlier call: the path never goes back.
+        """
+        if self._record is None or self._path is None:
             return None
-        t = now_ns + self._latency_ns
         chunk = self._record.chunk
-        passed = int(np.searchsorted(chunk.stamps_ns, t, side="right"))
-        executed = max(0, passed - self._record.late)
-        if executed != self._record.executed:
-            first = self._record.first_executed_ns or now_ns
-            self._record = replace(self._record, executed=executed, first_executed_ns=first)
-        ended = t >= int(chunk.stamps_ns[-1])
-        pose = self._blended(chunk, t)
-        step_ns = 1_000_000
-        twist = np.zeros(6) if ended else _difference(pose, self._blended(chunk, t + step_ns), 1e-9 * step_ns)
+        t_ns = self._latest_ns = max(self._latest_ns, now_ns + self._latency_ns)
+        path_ns = self._count(t_ns, now_ns)
+        point = self._path.at(t_ns)
         # The gripper is never averaged: the action whose interval holds its time is in force.
         grip = int(np.searchsorted(chunk.stamps_ns, now_ns + self._gripper_latency_ns, side="right")) - 1
-        width = float(chunk.widths[max(grip, 0)])
-        return ScheduledTarget(pose, twist, width, ended)
+        return ScheduledTarget(
+            pose=np.array(point.position + point.quat),
+            twist=np.array(point.linear + point.angular),
+            acceleration=np.array(point.linear_rate + point.angular_rate),
+            width=float(chunk.widths[max(grip, 0)]),
+            ended=t_ns >= self._path.rest_ns,
+            exhausted=t_ns >= int(chunk.stamps_ns[-1]),
+            path_ns=path_ns,
+        )
 
-    def _blended(self, chunk: Chunk, t_ns: int) -> Array:
-        path = _path(chunk, t_ns)
-        u = (t_ns - self._merged_ns) / self._blend_ns
-        if u >= 1.0:
-            return path
-        u = max(u, 0.0)
-        fade = 1.0 - u * u * u * (10.0 - 15.0 * u + 6.0 * u * u)  # minimum-jerk fade: no velocity or acceleration step
-        pose = path.copy()
-        pose[:3] += fade * self._offset_position
-        pose[3:] = poses.quat_multiply(poses.quat_from_rotvec(fade * self._offset_rotvec), path[3:])
-        return pose
+    def _refusal(self, chunk: Chunk, late: int) -> str:
+        if self._record is not None and chunk.observed_ns <= self._record.chunk.observed_ns:
+            return f"older than chunk {self._record.chunk.chunk_id} in execution"
+        return f"all {late} actions are late" if late == len(chunk.stamps_ns) else ""
+
+    def _count(self, t_ns: int, now_ns: int) -> int:
+        """Count the actions passed by the path's time at ``t_ns``, which is returned."""
+        record, path = self._record, self._path
+        if record is None or path is None:
+            return t_ns
+        path_ns = path.path_ns(t_ns)
+        passed = int(np.searchsorted(record.chunk.stamps_ns, path_ns, side="right"))
+        executed = max(record.executed, passed - record.late)
+        if executed != record.executed:
+            self._record = replace(record, executed=executed, first_executed_ns=record.first_executed_ns or now_ns)
+        return path_ns
+
+    def _final(self) -> ChunkRecord | None:
+        if self._record is None:
+            return None
+        record = self._record
+        return replace(record, superseded=len(record.chunk.stamps_ns) - record.late - record.executed)
 
 
-def _path(chunk: Chunk, t_ns: int) -> Array:
-    """Pose7 of the chunk at ``t_ns``: linear + slerp between actions, held before the first and after the last."""
-    stamps = chunk.stamps_ns
-    if t_ns <= stamps[0]:
-        return np.array(chunk.poses[0])
-    if t_ns >= stamps[-1]:
-        return np.array(chunk.poses[-1])
-    i = int(np.searchsorted(stamps, t_ns, side="right")) - 1
-    u = (t_ns - int(stamps[i])) / int(stamps[i + 1] - stamps[i])
-    return poses.interpolate_pose(chunk.poses[i], chunk.poses[i + 1], np.float64(u))
-
-
-def _difference(a: Array, b: Array, dt_s: float) -> Array:
-    rotation = poses.rotvec_from_quat(poses.quat_multiply(b[3:], poses.quat_inverse(a[3:])))
-    return np.concatenate([b[:3] - a[:3], rotation]) / dt_s
+def _point(motion: Motion) -> PathPoint:
+    p, v, a = motion.pose.tolist(), motion.twist.tolist(), motion.acceleration.tolist()
+    return PathPoint(
+        (p[0], p[1], p[2]),
+        (p[3], p[4], p[5], p[6]),
+        (v[0], v[1], v[2]),
+        (v[3], v[4], v[5]),
+        (a[0], a[1], a[2]),
+        (a[3], a[4], a[5]),
+    )

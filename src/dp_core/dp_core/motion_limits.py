@@ -3,8 +3,8 @@
 :class:`MotionLimiter` is the last thing that a command passes. Each period it is asked to follow a twist (a person's)
 or a moving pose (a plan's), or to brake. Whatever it is asked, finite differences of its poses at the control period
 keep the limits of :class:`dp_core.limits.MotionLimits` (norms of linear and angular velocity, acceleration and jerk)
-and its positions and orientations those of the workspace, the table, the keep-out boxes and the orientation cone. An arm
-that starts outside its region may only come back.
+and its positions and orientations those of the workspace, the table, the keep-out boxes and the orientation cone. An
+arm that starts outside its region may only come back.
 
 The guarantee is that of :class:`dp_core.motion_shield.MotionShield`: no motion is begun without a verified stop. What
 is proposed to the shield comes from :class:`dp_core.tracking_law.TrackingLaw`, which follows a feasible reference
@@ -82,7 +82,12 @@ class MotionLimiter:
         self._region = PositionRegion(limits.workspace_min_m, limits.workspace_max_m, safety)
         self._cone = ConeRegion(safety.orientation_cone)
         linear = (limits.linear_velocity_m_s, limits.linear_acceleration_m_s2, limits.linear_jerk_m_s3, period_s)
-        angular = (limits.angular_velocity_rad_s, limits.angular_acceleration_rad_s2, limits.angular_jerk_rad_s3, period_s)
+        angular = (
+            limits.angular_velocity_rad_s,
+            limits.angular_acceleration_rad_s2,
+            limits.angular_jerk_rad_s3,
+            period_s,
+        )
         self._linear, self._angular = MotionShield(*linear), MotionShield(*angular)
         self._linear_law, self._angular_law = TrackingLaw(*linear), TrackingLaw(*angular)
         self._position: Vector = rotations.ZERO

@@ -95,7 +95,11 @@ def left_jacobian_times(rotvec: Vector, v: Vector) -> Vector:
         b, c = (1.0 - math.cos(angle)) / angle2, (angle - math.sin(angle)) / (angle2 * angle)
     first = cross(rotvec, v)
     second = cross(rotvec, first)
-    return (v[0] + b * first[0] + c * second[0], v[1] + b * first[1] + c * second[1], v[2] + b * first[2] + c * second[2])
+    return (
+        v[0] + b * first[0] + c * second[0],
+        v[1] + b * first[1] + c * second[1],
+        v[2] + b * first[2] + c * second[2],
+    )
 
 
 def left_jacobian_solve(rotvec: Vector, v: Vector) -> Vector:
