@@ -4,11 +4,13 @@ A quadratic program in the joint velocities v, solved by daqp on pinocchio's Jac
 
     minimise    |W (J v - twist)|^2 + damping |v|^2 + posture |v - v_posture|^2 + smoothness |v - v_last|^2
     subject to  position, velocity and acceleration of each joint (dp_control.kinematics_limits)
+                singular values of W J, soft (dp_control.kinematics_singularity)
                 distance between links, soft (dp_control.kinematics_collision)
 
 The wanted twist is that of the pose itself plus a correction of the remaining error, whose speed is limited so that it
-can brake; damping grows towards singularities. A pose out of reach therefore ends in the closest posture, at rest. The
-limits leave each joint an interval that is never empty, so the program always has a solution.
+can brake. Damping grows towards singularities, and the arm stays on its side of them: it does not flip elbow or wrist.
+A pose out of reach ends in the closest posture on this side, at rest. The limits leave each joint an interval that is
+never empty, so the program always has a solution.
 """
 
 from __future__ import annotations
@@ -24,21 +26,15 @@ from numpy.typing import ArrayLike, NDArray
 from dp_control.interfaces import JointSolution
 from dp_control.kinematics_collision import SelfCollision
 from dp_control.kinematics_limits import JointLimits, VelocityBounds
+from dp_control.kinematics_singularity import WEIGHT, Singularity
 from dp_control.robot_model import RobotModel, RobotModelError, import_pinocchio
 
 Array = NDArray[np.float64]
 
-# Weight of a radian against a metre.
-_RADIAN_M = 0.3
-_WEIGHT: Array = np.repeat([1.0, _RADIAN_M], 3)
 _POSTURE_WEIGHT = 1e-5
 _SMOOTH_WEIGHT = 1e-4
-_BASE_DAMPING = 1e-8
-# Below this singular value of W J the joints are damped, up to the weight at zero.
-_SINGULAR = 0.06
-_SINGULAR_DAMPING = 2.5e-3
 # Correction of the error: deceleration, and time constant when it is small (so many periods at least, for stability).
-_CORRECTION_M_S2, _CORRECTION_RAD_S2 = 1.0, 4.0
+_CORRECTION = (1.0, 4.0)  # m/s^2, rad/s^2
 _CORRECTION_S = 0.02
 _CORRECTION_PERIODS = 2.5
 # A pose that moves faster than the cell's limits by this factor jumps, and is approached like any other error.
@@ -53,7 +49,6 @@ _UNREACHABLE = 0.5
 _SOLVER_TOLERANCE = 1e-9
 _CLOSE = 1e-6
 _SOFT = 8  # daqp: may be violated where nothing else is possible
-_NOTHING: Array = np.zeros(0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +107,6 @@ class QpKinematics:
         if self._posture.size:
             self._check_joints("robot.posture_rad", self._posture)
         self._sense = np.zeros(len(model.joint_names), dtype=np.int32)
-        self._no_rows = np.zeros((0, len(model.joint_names)))
         self._state: _State | None = None
 
     @classmethod
@@ -155,8 +149,9 @@ class QpKinematics:
             raise ValueError(f"solve: start was not called, or period_s {period_s} is not positive")
         bounds = self.limits.bounds(state.joints, state.velocity, period_s)
         target = self._target(pose)
+        active: tuple[str, ...] = ("invalid_pose",)
         if target is None:
-            wanted, active = None, ("invalid_pose",)
+            wanted = None
         else:
             wanted, active = self._velocity(state, target, period_s, bounds)
         # Without a solution the joints brake.
@@ -195,28 +190,30 @@ class QpKinematics:
         self, state: _State, target: Any, period_s: float, bounds: VelocityBounds
     ) -> tuple[Array | None, tuple[str, ...]]:
         """The optimal joint velocities, None if the solver finds none; and names of what was in the way."""
-        twist = _WEIGHT * self._twist(state, target, period_s)
-        jacobian = _WEIGHT[:, None] * self.model.jacobian(state.joints)
-        squares, axes = np.linalg.eigh(jacobian @ jacobian.T)
-        near = max(0.0, 1.0 - squares[0] / _SINGULAR**2)
-        damping = _BASE_DAMPING + _SINGULAR_DAMPING * near
+        here = self.model.placement(state.joints)
+        twist = WEIGHT * self._twist(here, target, state.target or target, period_s)
+        jacobian = WEIGHT[:, None] * self.model.jacobian(state.joints)
+        singularity = Singularity(jacobian)
         pull = _limited(_POSTURE_RATE_HZ * (state.posture - state.joints), _POSTURE_SPEED_RAD_S)
-        # Only the part of it that leaves the end effector alone.
-        pull -= jacobian.T @ (axes @ ((axes.T @ (jacobian @ pull)) / (squares + damping)))
+        pull = singularity.null_space(pull)
         hessian = jacobian.T @ jacobian
-        hessian.flat[:: len(pull) + 1] += damping + _POSTURE_WEIGHT + _SMOOTH_WEIGHT
+        hessian.flat[:: len(pull) + 1] += singularity.damping + _POSTURE_WEIGHT + _SMOOTH_WEIGHT
         gradient = -(jacobian.T @ twist + _POSTURE_WEIGHT * pull + _SMOOTH_WEIGHT * state.velocity)
-        active = ("singularity",) if near > 0.0 else ()
-        rows, slowest = self._rows(state.joints, period_s)
+        rows, slowest = singularity.rows(self.model, state.joints, here.rotation.T, period_s)
+        count = len(slowest)
+        if self._collision is not None:
+            more, slowest_more = self._collision.rows(state.joints, period_s)
+            rows, slowest = np.concatenate([rows, more]), np.concatenate([slowest, slowest_more])
         velocity = self._optimum(hessian, gradient, bounds, rows, slowest, state.velocity)
         if velocity is None:
-            return None, (*active, "no_solution")
-        if np.any(rows @ velocity <= slowest + _CLOSE):
-            active += ("self_collision",)
+            return None, ("no_solution",)
+        active = ["singularity"] if singularity.damped else []
+        if np.any(rows[count:] @ velocity <= slowest[count:] + _CLOSE):
+            active.append("self_collision")
         missing = twist - jacobian @ velocity
         if missing @ missing > _UNREACHABLE**2 * (twist @ twist):
-            active += ("unreachable",)
-        return velocity, active
+            active.append("unreachable")
+        return velocity, tuple(active)
 
     def _optimum(
         self, hessian: Array, gradient: Array, bounds: VelocityBounds, rows: Array, slowest: Array, guess: Array
@@ -231,31 +228,18 @@ class QpKinematics:
         )
         return x if flag > 0 and np.isfinite(x).all() else None
 
-    def _rows(self, joints: Array, period_s: float) -> tuple[Array, Array]:
-        """Rows (k, n) and lower bounds (k,) m/s on the rates of distances between links."""
-        if self._collision is None:
-            return self._no_rows, _NOTHING
-        return self._collision.rows(joints, period_s)
-
-    def _twist(self, state: _State, target: Any, period_s: float) -> Array:
+    def _twist(self, here: Any, target: Any, before: Any, period_s: float) -> Array:
         """Wanted twist (6,) m/s, rad/s, base axes: of the pose, and to correct the error left from before."""
-        here, before = self.model.placement(state.joints), state.target or target
         log3 = self._pin.log3
-        parts = (
-            (target.translation - here.translation, target.translation - before.translation, _CORRECTION_M_S2),
-            (
-                log3(target.rotation @ here.rotation.T),
-                log3(target.rotation @ before.rotation.T),
-                _CORRECTION_RAD_S2,
-            ),
-        )
+        error = target.translation - here.translation, log3(target.rotation @ here.rotation.T)
+        moved = target.translation - before.translation, log3(target.rotation @ before.rotation.T)
         settling_s = max(_CORRECTION_S, _CORRECTION_PERIODS * period_s)
         twist = np.empty(6)
-        for index, (error, moved, braking) in enumerate(parts):
-            speed = self._speed[index]
-            ahead = _limited(moved / period_s, speed)
-            left = error - ahead * period_s
-            creep, distance = braking * settling_s, math.sqrt(left @ left)
+        for index, (braking, speed) in enumerate(zip(_CORRECTION, self._speed, strict=True)):
+            ahead = _limited(moved[index] / period_s, speed)
+            left = error[index] - ahead * period_s
+            distance, creep = math.sqrt(left @ left), braking * settling_s
+            # approach_speed over the distance, written so that it is exact at 0.
             rate = 2.0 * braking / (math.sqrt(creep * creep + 2.0 * braking * distance) + creep)
             twist[3 * index : 3 * index + 3] = _limited(ahead + rate * left, speed)
         return twist

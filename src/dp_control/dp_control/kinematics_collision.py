@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dp_control.kinematics_limits import approach_speed
 from dp_control.robot_model import RobotModel, RobotModelError, import_pinocchio
 
 Array = NDArray[np.float64]
@@ -16,7 +17,9 @@ _SEEN_M = 0.15
 # Braking of the approach.
 _BRAKING_M_S2 = 1.0
 _CREEP_M_S = 0.05
+# Links nearer than that part with this time constant, slowly: the arm may have been started so.
 _RETURN_S = 0.2
+_RETURN_M_S = 0.005
 
 
 class SelfCollision:
@@ -75,9 +78,8 @@ class SelfCollision:
         self._pin.computeJointJacobians(self._model, self._data, joints)
         rows = np.array([self._gradient(index) for index in near.tolist()]).reshape(len(near), len(joints))
         left = distances[near] - self.distance_m
-        creep = _CREEP_M_S + _BRAKING_M_S2 * period_s
-        inside = np.sqrt(creep * creep + 2.0 * _BRAKING_M_S2 * np.maximum(left, 0.0)) - creep
-        return rows, -inside - np.minimum(left, 0.0) / _RETURN_S
+        slowest = -approach_speed(left, _BRAKING_M_S2, _CREEP_M_S, period_s)
+        return rows, slowest + np.clip(-left / _RETURN_S, 0.0, _RETURN_M_S)
 
     def _gradient(self, index: int) -> Array:
         """Derivative (n,) m/rad of a pair's distance by the joints."""

@@ -1,9 +1,9 @@
 """Bounds on joint velocities that a joint can always keep: position, velocity and acceleration together.
 
-The speed towards a position limit at distance d is at most ``sqrt(c^2 + 2 a d) - c``. Along this curve the joint
-brakes with less than a, so that with a below the acceleration limit the next period's bounds are never empty. With the
-defaults the curve lies below the position-dependent velocity limits that the FR3 enforces (libfranka
-``rate_limiting.h``: for each joint -c + sqrt(2 a d) with c of 0.2 to 0.35 rad/s and a of 2.6 to 17 rad/s^2).
+Towards a position limit a joint moves no faster than :func:`approach_speed`, along which it brakes with less than the
+acceleration limit: the next period's bounds are never empty. With the defaults that speed stays below the
+position-dependent velocity limits which the FR3 enforces (libfranka, ``rate_limiting.h``: per joint the same curve
+with c of 0.2 to 0.35 rad/s and a of 2.6 to 17 rad/s^2).
 """
 
 from __future__ import annotations
@@ -23,24 +23,43 @@ _BRAKING_RAD_S2 = 2.5
 _CREEP_RAD_S = 0.35
 # A joint that begins outside its limits is brought back with this time constant.
 _RETURN_S = 0.5
-_CLOSE = 1e-6
+_CLOSE_RAD_S = 1e-6
+
+
+def approach_speed(distance: Array, braking: float, creep: float, period_s: float) -> Array:
+    """Highest speed towards a limit, to be kept for one period: ``sqrt(c^2 + 2 a d) - c`` at the period's end.
+
+    Followed to the limit, it brakes with less than a, and for the last bit exponentially with time constant c/a.
+
+    Args:
+        distance: (k,) to the limit, any unit; 0 is taken for what is beyond.
+        braking: a, unit/s^2.
+        creep: c, unit/s.
+        period_s: s.
+    """
+    # Solved for the speed, where d is what one period at that speed leaves.
+    creep = creep + braking * period_s
+    speed: Array = np.sqrt(creep * creep + 2.0 * braking * np.maximum(distance, 0.0)) - creep
+    return speed
 
 
 @dataclass(frozen=True)
 class VelocityBounds:
-    """Bounds (n,) rad/s of one period, and for each side what sets it: 0 acceleration, 1 velocity, 2 position."""
+    """Bounds (n,) rad/s of one period, and what sets each of them: an index of ``NAMES``."""
 
     lower: Array
     upper: Array
     lower_by: NDArray[np.intp]
     upper_by: NDArray[np.intp]
 
-    #: Names of the values of ``lower_by`` and ``upper_by``.
     NAMES = ("joint_acceleration", "joint_velocity", "joint_position")
 
     def active(self, velocity: Array) -> tuple[str, ...]:
         """Names of the limits that ``velocity`` (n,) rad/s lies on."""
-        hit = {*self.upper_by[velocity >= self.upper - _CLOSE], *self.lower_by[velocity <= self.lower + _CLOSE]}
+        hit = {
+            *self.upper_by[velocity >= self.upper - _CLOSE_RAD_S].tolist(),
+            *self.lower_by[velocity <= self.lower + _CLOSE_RAD_S].tolist(),
+        }
         return tuple(name for index, name in enumerate(self.NAMES) if index in hit)
 
 
@@ -63,25 +82,20 @@ class JointLimits:
         """
         require_range("acceleration_rad_s2", acceleration_rad_s2, _BRAKING_RAD_S2, 1000, "rad/s^2")
         self.acceleration = np.full(len(model.joint_names), float(acceleration_rad_s2))
-        self._lower, self._upper, self._velocity = model.lower, model.upper, model.velocity_limit
+        self._positions = np.concatenate([model.upper, -model.lower])
+        self._velocity = model.velocity_limit
 
     def bounds(self, joints: Array, velocity: Array, period_s: float) -> VelocityBounds:
         """Bounds of the next period's velocity at ``joints`` (n,) rad, after ``velocity`` (n,) rad/s."""
         change = self.acceleration * period_s
         slowest, fastest = velocity - change, velocity + change
-        up = self._towards(self._upper - joints, period_s)
-        down = -self._towards(joints - self._lower, period_s)
-        uppers = np.stack([fastest, self._velocity, up])
-        lowers = np.stack([slowest, -self._velocity, down])
+        distance = self._positions - np.concatenate([joints, -joints])
+        towards = approach_speed(distance, _BRAKING_RAD_S2, _CREEP_RAD_S, period_s)
+        towards += np.minimum(distance, 0.0) / _RETURN_S
+        up, down = towards[: len(joints)], -towards[len(joints) :]
+        uppers = np.array([fastest, self._velocity, up])
+        lowers = np.array([slowest, -self._velocity, down])
         # Acceleration wins where a start outside the limits would leave nothing.
         upper = np.maximum(uppers.min(axis=0), slowest)
-        lower = np.minimum(lowers.max(axis=0), fastest)
-        return VelocityBounds(np.minimum(lower, upper), upper, lowers.argmax(axis=0), uppers.argmin(axis=0))
-
-    @staticmethod
-    def _towards(distance: Array, period_s: float) -> Array:
-        """Highest speed (n,) towards a limit at ``distance`` (n,) rad, kept for a period; negative beyond it."""
-        # The curve holds at the end of the period, after coming closer by speed times period.
-        creep = _CREEP_RAD_S + _BRAKING_RAD_S2 * period_s
-        inside = np.sqrt(creep * creep + 2.0 * _BRAKING_RAD_S2 * np.maximum(distance, 0.0)) - creep
-        return inside + np.minimum(distance, 0.0) / _RETURN_S
+        lower = np.minimum(np.minimum(lowers.max(axis=0), fastest), upper)
+        return VelocityBounds(lower, upper, lowers.argmax(axis=0), uppers.argmin(axis=0))

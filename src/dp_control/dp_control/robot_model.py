@@ -149,6 +149,13 @@ class RobotModel:
         )
         return np.concatenate([self._rotation @ jacobian[:3], self._rotation @ jacobian[3:]])
 
+    def body_twist_derivative(self, joints: ArrayLike, velocity: ArrayLike) -> Array:
+        """Derivative (6, n) by the joints of the end effector's twist in its own axes, at fixed ``velocity`` (n,)."""
+        pin, model, data = self._pin, self.pinocchio_model, self._data
+        q, dq = np.asarray(joints, dtype=np.float64), np.asarray(velocity, dtype=np.float64)
+        pin.computeForwardKinematicsDerivatives(model, data, q, dq, np.zeros_like(dq))
+        return np.array(pin.getFrameVelocityDerivatives(model, data, self._ee, pin.ReferenceFrame.LOCAL)[0])
+
     def gravity(self, joints: ArrayLike) -> Array:
         """Torques (n,) Nm that hold the arm still at ``joints`` (n,) rad against gravity."""
         q = np.asarray(joints, dtype=np.float64)
