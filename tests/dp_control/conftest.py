@@ -1,13 +1,16 @@
-"""A node process under test and a peer that plays the rest of the cell, over real DDS."""
+"""The control core on a virtual clock, and the control node with a peer that plays the cell over real DDS."""
 
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import rclpy
+from dp_control.core import ControlCore, ControlInputs, DeadMan, Stamped
+from dp_core.chunk_schedule import Chunk
 from dp_core.contract import load_contract
 from dp_ros.messages import ns_to_stamp, stamped_pose
 from geometry_msgs.msg import PoseStamped
@@ -78,6 +81,99 @@ class Cell:
     def close(self):
         self._executor.shutdown()
         self.context.try_shutdown()
+
+
+class Bench:
+    """Drives the core on a virtual clock; the arm follows its command perfectly one cycle later.
+
+    Attributes:
+        hand: (6,) twist that the operator's device sends in each cycle; None: the device is silent.
+        held: state of the dead-man button; None: silent.
+        frozen_ns: stamp of the measured pose when it is stuck.
+        blocked: the arm does not follow.
+        extra: further fields of ControlInputs.
+    """
+
+    def __init__(self, contract=CONTRACT, kinematics=None):
+        self.contract, self.period_ns = contract, contract.control.period_ns
+        self.core = ControlCore(contract, kinematics)
+        self.t = 10**9
+        self.pose, self.width = START.copy(), 0.08
+        self.hand, self.held = np.zeros(6), None
+        self.frozen_ns, self.blocked, self.extra = None, False, {}
+        self.outputs = []
+
+    def inputs(self, **events):
+        measured_ns = self.t if self.frozen_ns is None else self.frozen_ns
+        hand = None if self.hand is None else Stamped(self.t, np.array(self.hand, dtype=float))
+        held = None if self.held is None else DeadMan(self.t, self.held)
+        pose = Stamped(measured_ns, self.pose.copy())
+        return ControlInputs(pose, self.width, hand, dead_man=held, **{**self.extra, **events})
+
+    def run(self, cycles, periods=1, **events):
+        """Some cycles; events (mode, resume, chunks, widths) come with the first."""
+        for i in range(cycles):
+            self.t += periods * self.period_ns
+            out = self.core.step(self.inputs(**(events if i == 0 else {})), self.t, periods)
+            if out.pose is not None and not self.blocked:
+                self.pose = out.pose.copy()
+            self.outputs.append(out)
+        return self.outputs[-1]
+
+    def enter(self, mode):
+        """Enter a mode with the SpaceMouse at rest."""
+        hand, self.hand = self.hand, np.zeros(6)
+        assert self.run(10, mode=mode).mode == mode
+        self.hand = hand
+        return self
+
+    def drive(self, cycles, *twist, **events):
+        """Push the SpaceMouse for some cycles."""
+        self.hand = np.array(twist, dtype=float)
+        return self.run(cycles, **events)
+
+    def chunk(self, t0=None, speed=0.1, n=16, chunk_id=0, width=0.08):
+        """A plan along y, seen at ``t0``, from where a fresh bench stands."""
+        t0 = self.t if t0 is None else t0
+        stamps = t0 + np.arange(n, dtype=np.int64) * self.contract.action.period_ns
+        poses = np.tile(START, (n, 1))
+        poses[:, 1] = speed * (stamps - t0) * 1e-9
+        return Chunk(chunk_id, int(t0), stamps, poses, np.full(n, width), 8)
+
+    def assert_within_limits(self):
+        """Finite differences of the poses sent keep the contract's limits; a pause in sending begins anew."""
+        limits, h = self.contract.limits, 1e-9 * self.period_ns
+        run = []
+        for out in [*self.outputs, None]:
+            if out is not None and out.pose is not None:
+                run.append(out.pose[:3])
+                continue
+            if len(run) > 3:
+                path = np.array(run)
+                for order, limit in (
+                    (1, limits.linear_velocity_m_s),
+                    (2, limits.linear_acceleration_m_s2),
+                    (3, limits.linear_jerk_m_s3),
+                ):
+                    found = np.linalg.norm(np.diff(path, order, axis=0), axis=1).max() / h**order
+                    assert found <= limit * 1.001 + 1e-6, f"derivative {order}: {found} > {limit}"
+            run = []
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+@pytest.fixture
+def make_bench():
+    """Builds a bench on a contract with some sections replaced: ``make_bench(safety={...}, kinematics=...)``."""
+
+    def make(kinematics=None, **sections):
+        changes = {name: replace(getattr(CONTRACT, name), **values) for name, values in sections.items()}
+        return Bench(replace(CONTRACT, **changes), kinematics)
+
+    return make
 
 
 @pytest.fixture

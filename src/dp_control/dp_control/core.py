@@ -1,86 +1,46 @@
-"""The control law of one cycle, without ROS: modes, limits, gating of inputs.
+"""The control law of one cycle, without ROS: requests, modes, supervision, motion.
 
-:meth:`ControlCore.step` is called once a period with the newest inputs and the time. It never blocks, reads no clock
+:meth:`ControlCore.step` is called once a cycle with the newest inputs and the time. It never blocks, reads no clock
 and does no I/O. Whatever the inputs, its output stays within the limits of the contract; missing, stale or bad input
 brakes the arm to a hold.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from dp_core.chunk_schedule import Chunk, ChunkRecord, ChunkSchedule
+from dp_core.chunk_schedule import ChunkRecord, ScheduledTarget
 from dp_core.contract import Contract
-from dp_core.motion_limits import Motion, follow_pose, follow_twist
-from dp_core.poses import pose_distance
+from dp_core.poses import pose_problem
 from numpy.typing import NDArray
 
+from dp_control.execution import PlanExecution
 from dp_control.gripper import GripperChannel
-from dp_control.modes import RUNNING, Mode, request_problem
+from dp_control.guarded_motion import GuardedMotion
+from dp_control.interfaces import ArmKinematics
+from dp_control.mode_machine import ModeMachine
+from dp_control.modes import RUNNING, Mode, Trigger
+from dp_control.signals import ControlInputs, ControlOutput, DeadMan, Stamped
+from dp_control.supervision import Fault, Supervisor, separation
+from dp_control.takeover import OperatorHand
+
+__all__ = ["ControlCore", "ControlInputs", "ControlOutput", "DeadMan", "Stamped"]
 
 Array = NDArray[np.float64]
 
-# A mode is entered from STOPPED with a measured pose this much newer than the request, so that no sample from before
-# the request (a reset, a guided arm) seeds the command.
-ENTRY_DELAY_NS = 50_000_000
-ENTRY_TIMEOUT_NS = 2_000_000_000
-# Stamps this far ahead of our clock are accepted (jitter between machines); beyond, the clocks differ and nothing that
-# depends on the stamp is believed.
-CLOCK_TOLERANCE_NS = 100_000_000
-# A blocked arm's command is taken back to within this distance of the arm.
-YIELDED_M = 0.01
-# Longest period that one step makes up for; a longer pause is lost time, not distance.
-LONGEST_STEP = 2.0
+# Missed periods are made up for up to this many; a longer pause is lost time, not distance: the arm has stood still.
+LONGEST_CATCH_UP = 3
+# A blocked arm's command is taken back to within this of where the arm was when it was found out, for this long.
+YIELDED_M, YIELDED_RAD = 0.001, 0.01
+YIELD_TIMEOUT_NS = 2_000_000_000
+_AT_REST: Array = np.zeros(6)
+_AT_REST.flags.writeable = False
 
-
-@dataclass(frozen=True)
-class Stamped:
-    """A value and its acquisition time, ns."""
-
-    t_ns: int
-    value: Array
-
-
-@dataclass(frozen=True)
-class ControlInputs:
-    """Newest inputs; None where nothing has come. Widths in metres.
-
-    ``chunks``, ``widths`` and ``mode`` are events since the last step, in order of arrival.
-    """
-
-    measured_pose: Stamped | None = None
-    measured_width: float | None = None
-    twist: Stamped | None = None
-    chunks: tuple[Chunk, ...] = ()
-    widths: tuple[float, ...] = ()
-    mode: int | None = None
-
-
-@dataclass(frozen=True)
-class ControlOutput:
-    """What to send in this cycle.
-
-    ``pose`` None: send nothing to the arm. ``gripper_changed``: send the width to the gripper. ``refused``: why the
-    mode request of this step was refused.
-    """
-
-    mode: Mode
-    pose: Array | None
-    commanded_pose: Array | None
-    width: float
-    gripper_changed: bool
-    input_alive: bool
-    active_limits: tuple[str, ...] = ()
-    reports: tuple[ChunkRecord, ...] = ()
-    text: str = ""
-    refused: str = ""
-
-
-@dataclass
-class _Pending:
-    mode: Mode
-    since_ns: int
+# One period of motion, given its number among those of the cycle; returns the active limits.
+Step = Callable[[int], tuple[str, ...]]
 
 
 @dataclass
@@ -89,12 +49,13 @@ class _Cycle:
 
     inputs: ControlInputs
     t_ns: int
-    dt_s: float
+    periods: int = 1
     gripper_changed: bool = False
     alive: bool = True
     text: str = ""
     refused: str = ""
-    limits: tuple[str, ...] = ()
+    reached: bool = False
+    limits: dict[str, None] = field(default_factory=dict)
     reports: list[ChunkRecord] = field(default_factory=list)
 
 
@@ -102,199 +63,213 @@ class ControlCore:
     """State of the control loop. One thread.
 
     Args:
-        contract: rates, limits, latencies.
+        contract: rates, limits, latencies, safety rules.
+        kinematics: inverse kinematics of the arm; None where the controller takes poses.
     """
 
-    def __init__(self, contract: Contract) -> None:
-        self._contract = contract
+    def __init__(self, contract: Contract, kinematics: ArmKinematics | None = None) -> None:
         self._period_ns = contract.control.period_ns
-        self._mode = Mode.STOPPED
-        self._pending: _Pending | None = None
-        self._motion: Motion | None = None
-        self._schedule = ChunkSchedule(
-            action_latency_ns=round(1e9 * contract.action.latency_s),
-            gripper_latency_ns=round(1e9 * contract.gripper.latency_s),
-        )
+        self._lost_s = contract.safety.input_lost_s
+        self.counters: Counter[str] = Counter()
+        self._machine = ModeMachine()
+        self._guarded = GuardedMotion(contract, kinematics)
+        self._supervisor = Supervisor(contract, kinematics)
+        self._hand = OperatorHand(contract)
+        self._plan = PlanExecution(contract, self.counters)
         self._gripper = GripperChannel(contract.gripper)
-        self._last_ns: int | None = None
-        self._entered_ns = 0
-        # A frame may have been on its way when the mode was entered; older observations belong to another episode.
-        oldest_s = max(camera.max_age_s for camera in contract.cameras.values())
-        self._observation_margin_ns = round(1e9 * oldest_s)
-        self._fault = ""
-        self._yielding = False
+        self._yield_to: Array | None = None
 
     @property
     def mode(self) -> Mode:
         """Present mode."""
-        return self._mode
+        return self._machine.mode
 
     @property
     def pending(self) -> Mode | None:
         """Mode asked for and not reached yet."""
-        return None if self._pending is None else self._pending.mode
+        return None if self._machine.pending is None else self._machine.pending.mode
 
-    def step(self, inputs: ControlInputs, t_ns: int) -> ControlOutput:
-        """Run one cycle at ROS time ``t_ns``."""
-        elapsed = self._period_ns if self._last_ns is None else t_ns - self._last_ns
-        self._last_ns = t_ns
-        dt_s = 1e-9 * min(max(elapsed, 0.1 * self._period_ns), LONGEST_STEP * self._period_ns)
-        cycle = _Cycle(inputs, t_ns, dt_s)
-        if inputs.mode is not None:
-            self._request(inputs.mode, cycle)
-        self._advance_pending(cycle)
-        if self._mode in RUNNING and elapsed < -CLOCK_TOLERANCE_NS:
-            self._enter_fault(f"the clock went back by {-elapsed * 1e-9:.2f} s", cycle)
-        if self._mode in RUNNING and self._motion is not None:
-            self._supervise(self._motion, cycle)
-        if self._motion is not None:
-            self._motion = self._move(self._motion, cycle)
-        pose = None if self._motion is None else self._motion.pose
-        sends = self._mode in RUNNING or (self._motion is not None and not self._motion.resting)
+    def step(self, inputs: ControlInputs, t_ns: int, periods: int = 1) -> ControlOutput:
+        """Run one cycle.
+
+        Args:
+            inputs: the newest.
+            t_ns: ROS time of the cycle.
+            periods: control periods since the last cycle, counted by the loop on the monotonic clock.
+        """
+        cycle = _Cycle(inputs, t_ns, max(periods, 1))
+        clock_fault = self._supervisor.clock_fault(t_ns, self._period_ns, periods)
+        cycle.refused, cycle.reached = self._machine.ask(inputs, t_ns)
+        self._advance_request(cycle)
+        if self.mode in RUNNING:
+            self._supervise(clock_fault, cycle)
+        if self._guarded.started:
+            self._move(cycle)
+        return self._output(cycle)
+
+    def _output(self, cycle: _Cycle) -> ControlOutput:
+        motion = self._guarded.motion if self._guarded.started else None
+        sends = motion is not None and (self.mode in RUNNING or not self._at_rest())
+        gripper = cycle.inputs.gripper_problem
+        notices = (f"gripper: {gripper}",) if gripper else cycle.inputs.stream_problems
         return ControlOutput(
-            mode=self._mode,
-            pose=pose if sends else None,
-            commanded_pose=pose,
+            mode=self.mode,
+            pose=motion.pose if motion is not None and sends else None,
+            commanded_pose=None if motion is None else motion.pose,
             width=self._gripper.width,
             gripper_changed=cycle.gripper_changed,
-            input_alive=cycle.alive and self._motion is not None,
-            active_limits=cycle.limits,
+            input_alive=cycle.alive and motion is not None,
+            active_limits=tuple(cycle.limits),
             reports=tuple(cycle.reports),
-            text=cycle.text or self._fault,
+            text=cycle.text or self._machine.reason or "; ".join(notices),
             refused=cycle.refused,
+            reached=cycle.reached,
+            twist=_AT_REST if motion is None else motion.twist,
+            joints=None if motion is None else self._guarded.joints,
+            intervention=self._machine.intervention,
+            counters=self.counters,
         )
 
-    def _request(self, wanted: int, cycle: _Cycle) -> None:
-        problem = request_problem(self._mode, wanted)
-        if problem is not None:
-            cycle.refused = problem
-            return
-        if self.pending == Mode.STOPPED and wanted != Mode.STOPPED:
-            # Whoever asked for a stop gets it, whatever anybody else asks meanwhile.
-            cycle.refused = f"mode {Mode(wanted).name} refused: the arm is being stopped"
-            return
-        if self._pending is None and wanted == self._mode:
-            return  # there already; a plan in execution goes on
-        self._pending = _Pending(Mode(wanted), cycle.t_ns)
+    # Modes
 
-    def _advance_pending(self, cycle: _Cycle) -> None:
+    def _advance_request(self, cycle: _Cycle) -> None:
         """Enter the mode asked for once its condition holds."""
-        if self._pending is None:
+        pending = self._machine.pending
+        if pending is None:
             return
-        wanted, since_ns = self._pending.mode, self._pending.since_ns
-        if wanted == Mode.STOPPED:
-            # The arm brakes first (see _move); then commands end.
-            if self._motion is None or self._motion.resting:
-                self._enter(wanted, cycle)
-                self._motion = None
-                self._fault = ""
-            return
-        if self._mode in RUNNING:
-            self._enter(wanted, cycle)
-            return
-        measured = cycle.inputs.measured_pose
-        if measured is not None and since_ns + ENTRY_DELAY_NS <= measured.t_ns <= cycle.t_ns + CLOCK_TOLERANCE_NS:
-            self._motion = Motion.at_rest(measured.value)
+        problem = self._entry_problem(pending.mode, pending.since_ns, cycle)
+        if not problem:
+            self._enter(pending.mode, pending.trigger, cycle)
+            cycle.reached = True
+        elif pending.expired(cycle.t_ns) and pending.mode != Mode.STOPPED:
+            self._machine.pending = None
+            cycle.refused = f"mode {pending.mode.name} not reached: {problem}"
+
+    def _entry_problem(self, mode: Mode, since_ns: int, cycle: _Cycle) -> str:
+        """Why the mode that was asked for cannot be entered yet; empty once the command stands where it starts."""
+        if self.mode in RUNNING and mode in RUNNING:
+            return ""
+        if not self._at_rest():
+            return "the arm is still braking"
+        if mode == Mode.STOPPED:
+            self._guarded.end()
+            return ""
+        problem = self._supervisor.start_problem(cycle.inputs, since_ns, cycle.t_ns)
+        measured, joints = cycle.inputs.measured_pose, cycle.inputs.joints
+        if not problem and measured is not None:
+            self._guarded.start(measured.value, None if joints is None else joints.value)
             self._gripper.start(cycle.inputs.measured_width)
-            self._enter(wanted, cycle)
-        elif cycle.t_ns - since_ns > ENTRY_TIMEOUT_NS:
-            self._pending = None
-            topic = self._contract.streams["ee_pose"].topic
-            cycle.refused = f"no measured pose on {topic} within {ENTRY_TIMEOUT_NS * 1e-9:.0f} s"
+        return problem
 
-    def _enter(self, mode: Mode, cycle: _Cycle) -> None:
-        self._pending = None
-        self._mode = mode
-        self._entered_ns = cycle.t_ns
-        ended = self._schedule.clear(f"mode changed to {mode.name}")
-        if ended is not None:
-            cycle.reports.append(ended)
+    def _at_rest(self) -> bool:
+        return self._yield_to is None and (not self._guarded.started or self._guarded.motion.resting)
 
-    def _supervise(self, motion: Motion, cycle: _Cycle) -> None:
-        """Fault on a measured pose that is stale or far from the command."""
-        measured = cycle.inputs.measured_pose
-        spec, topic = self._contract.control, self._contract.streams["ee_pose"].topic
-        age_ns = None if measured is None else cycle.t_ns - measured.t_ns
-        if measured is None or age_ns is None or not -CLOCK_TOLERANCE_NS <= age_ns <= 1e9 * spec.state_max_age_s:
-            age = "never came" if age_ns is None else f"is {age_ns * 1e-9:.2f} s old"
-            self._enter_fault(f"measured pose on {topic} {age} (limit {spec.state_max_age_s} s)", cycle)
+    def _enter(self, mode: Mode, trigger: Trigger, cycle: _Cycle, reason: str = "") -> None:
+        self._machine.enter(mode, trigger, cycle.t_ns, reason)
+        self._yield_to = None
+        cycle.reports += self._plan.end(reason or f"mode changed to {mode.name}")
+        self._plan.begin(cycle.t_ns)
+        self._hand.begin(cycle.t_ns, armed=self._machine.intervention)
+        if trigger not in (Trigger.REQUEST, Trigger.RESUME):
+            self.counters[trigger.value] += 1
+
+    def _supervise(self, clock_fault: Fault | None, cycle: _Cycle) -> None:
+        fault = clock_fault or self._supervisor.fault(cycle.inputs, self._guarded.motion.pose, cycle.t_ns)
+        if fault is None:
             return
-        error_m = float(pose_distance(motion.pose, measured.value)[0])
-        if error_m > spec.track_error_m:
-            self._enter_fault(
-                f"arm is {error_m:.3f} m from its command (limit {spec.track_error_m} m): blocked or pushed", cycle
-            )
-            self._yielding = True
+        self._enter(Mode.FAULT, Trigger.FAULT, cycle, fault.reason)
+        measured = cycle.inputs.measured_pose
+        if fault.yields and measured is not None and pose_problem(measured.value) is None:
+            self._yield_to = measured.value
 
-    def _enter_fault(self, reason: str, cycle: _Cycle) -> None:
-        pending, self._yielding = self._pending, False
-        self._enter(Mode.FAULT, cycle)
-        self._fault = reason
-        if pending is not None and pending.mode == Mode.STOPPED:
-            self._pending = pending  # a stop that was asked for is still reached, by way of the fault
+    # Motion
 
-    def _move(self, motion: Motion, cycle: _Cycle) -> Motion:
-        """The motion of this cycle in the present mode."""
-        if self._mode == Mode.FAULT and self._yielding:
-            return self._yield(motion, cycle)
-        stopping = self.pending == Mode.STOPPED
-        if self._mode == Mode.TELEOP and not stopping:
-            return self._move_by_twist(motion, cycle)
-        if self._mode == Mode.POLICY and not stopping:
-            return self._move_by_chunk(motion, cycle)
-        return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, self._contract.limits), cycle)
+    def _move(self, cycle: _Cycle) -> None:
+        """One step of the limiter for each elapsed period, all by the decision of this cycle."""
+        if cycle.periods > LONGEST_CATCH_UP:
+            self._guarded.rest()
+            self.counters["restarts from rest"] += 1
+            cycle.periods = 1
+        step = self._decide(cycle)
+        for number in range(cycle.periods):
+            cycle.limits.update(dict.fromkeys(step(number)))
 
-    def _yield(self, motion: Motion, cycle: _Cycle) -> Motion:
-        """Take the command back to where the arm is: a stiff arm must not go on pushing at what blocks it."""
-        measured, limits = cycle.inputs.measured_pose, self._contract.limits
-        self._yielding = (
-            measured is not None
-            and abs(cycle.t_ns - measured.t_ns) <= 1e9 * self._contract.control.state_max_age_s
-            and float(pose_distance(motion.pose, measured.value)[0]) > YIELDED_M
-        )
-        if measured is None or not self._yielding:
-            return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, limits), cycle)
-        return self._limited(follow_pose(motion, measured.value, np.zeros(6), cycle.dt_s, limits), cycle)
+    def _decide(self, cycle: _Cycle) -> Step:
+        """What moves the arm in this cycle."""
+        if self._yield_to is not None:
+            return self._decide_yield(self._yield_to, cycle)
+        if self._machine.stopping:
+            return self._brake
+        if self.mode == Mode.POLICY and self._hand.takes_over(cycle.inputs, cycle.t_ns):
+            self._enter(Mode.TELEOP, Trigger.TAKEOVER, cycle)
+        if self.mode == Mode.TELEOP:
+            return self._decide_teleop(cycle)
+        if self.mode == Mode.POLICY:
+            return self._decide_policy(cycle)
+        cycle.alive = not self._machine.reason
+        return self._brake
 
-    def _limited(self, result: tuple[Motion, tuple[str, ...]], cycle: _Cycle) -> Motion:
-        motion, cycle.limits = result
-        return motion
+    def _brake(self, _number: int) -> tuple[str, ...]:
+        return self._guarded.brake()
 
-    def _move_by_twist(self, motion: Motion, cycle: _Cycle) -> Motion:
+    def _decide_yield(self, pose: Array, cycle: _Cycle) -> Step:
+        """Take the command back to where the arm was: a stiff arm must not go on pushing at what blocks it."""
+        metres, radians = separation(self._guarded.motion.pose, pose)
+        arrived = metres < YIELDED_M and radians < YIELDED_RAD
+        if arrived or cycle.t_ns - self._machine.entered_ns > YIELD_TIMEOUT_NS:
+            self._yield_to = None
+            return self._brake
+        return lambda _: self._guarded.follow_pose(pose, _AT_REST, _AT_REST)
+
+    def _hold(self, text: str, cycle: _Cycle) -> Step:
+        """Brake and say why."""
+        cycle.alive, cycle.text = False, text
+        return self._brake
+
+    def _leave(self, what: str, cycle: _Cycle) -> Step:
+        """The input of the mode is gone for good: hold until somebody asks for a mode again."""
+        reason = f"{what} for {self._lost_s:g} s: left {self.mode.name}, ask for it to go on"
+        self._enter(Mode.HOLD, Trigger.INPUT_LOST, cycle, reason)
+        return self._hold(reason, cycle)
+
+    def _decide_teleop(self, cycle: _Cycle) -> Step:
+        verdict = self._hand.drive(cycle.inputs, cycle.t_ns)
+        if verdict.lost:
+            return self._leave("no teleop/twist or dead-man button", cycle)
+        twist = verdict.twist
+        if twist is None:
+            return self._hold(verdict.text, cycle)
         for width in cycle.inputs.widths:
             cycle.gripper_changed |= self._gripper.command(width)
-        twist, max_age_s = cycle.inputs.twist, self._contract.control.input_max_age_s
-        if twist is None or abs(cycle.t_ns - twist.t_ns) > 1e9 * max_age_s:
-            cycle.alive = False
-            cycle.text = f"no teleop/twist newer than {max_age_s} s: holding"
-        wanted = twist.value if twist is not None and cycle.alive else np.zeros(6)
-        return self._limited(follow_twist(motion, wanted, cycle.dt_s, self._contract.limits), cycle)
+        return lambda _: self._guarded.follow_twist(twist)
 
-    def _chunk_problem(self, chunk: Chunk, t_ns: int) -> str:
-        """Why a chunk must not be taken, or nothing."""
-        if chunk.observed_ns > t_ns + CLOCK_TOLERANCE_NS:
-            return f"observed {(chunk.observed_ns - t_ns) * 1e-9:.2f} s in the future: the clocks differ"
-        if chunk.observed_ns < self._entered_ns - self._observation_margin_ns:
-            return f"observed {(self._entered_ns - chunk.observed_ns) * 1e-9:.2f} s before this mode began"
-        return ""
-
-    def _move_by_chunk(self, motion: Motion, cycle: _Cycle) -> Motion:
-        for chunk in cycle.inputs.chunks:
-            problem = self._chunk_problem(chunk, cycle.t_ns)
-            if problem:
-                cycle.reports.append(ChunkRecord(chunk, cycle.t_ns, stop_reason=problem))
-                continue
-            record, _ = self._schedule.merge(chunk, cycle.t_ns, motion.pose)
-            if record is not None:
-                cycle.reports.append(record)
-        target = self._schedule.target(cycle.t_ns)
+    def _decide_policy(self, cycle: _Cycle) -> Step:
+        t_ns, chunks = cycle.t_ns, cycle.inputs.chunks
+        verdict = self._hand.watch_dead_man("policy", cycle.inputs, t_ns)
+        if verdict is not None and verdict.lost:
+            return self._leave("no teleop/state, the dead-man button,", cycle)
+        if verdict is not None:
+            # The plan would go on without the arm, so it is dropped; the next one starts from where the arm is then.
+            cycle.reports += [*self._plan.end(verdict.text), *self._plan.refuse(chunks, t_ns, verdict.text)]
+            return self._hold(verdict.text, cycle)
+        # The periods that were missed still belong to the old plan, whose references are asked for in their order.
+        missed = [self._plan.target(t_ns - n * self._period_ns) for n in reversed(range(1, cycle.periods))]
+        cycle.reports += self._plan.take(chunks, t_ns, self._guarded.motion)
+        target = self._plan.target(t_ns)
         if target is None:
-            cycle.alive = False
-            cycle.text = "no policy/chunk yet: holding"
-            return self._limited(follow_twist(motion, np.zeros(6), cycle.dt_s, self._contract.limits), cycle)
-        if target.ended:
-            cycle.alive = False
-            cycle.text = "last action of the chunk reached and no newer chunk: holding"
+            return self._hold("no policy/chunk yet: holding", cycle)
+        if self._plan.lost(t_ns):
+            return self._leave("no newer policy/chunk after the last action", cycle)
+        if target.exhausted:
+            cycle.alive, cycle.text = False, "last action of the chunk reached and no newer chunk: holding"
         cycle.gripper_changed |= self._gripper.follow(target.width)
-        limits = self._contract.limits
-        return self._limited(follow_pose(motion, target.pose, target.twist, cycle.dt_s, limits), cycle)
+        return self._follow([reference or target for reference in (*missed, target)])
+
+    def _follow(self, references: list[ScheduledTarget]) -> Step:
+        """Follow the plan's references, one for each period."""
+
+        def step(number: int) -> tuple[str, ...]:
+            reference = references[number]
+            return self._guarded.follow_pose(reference.pose, reference.twist, reference.acceleration)
+
+        return step
