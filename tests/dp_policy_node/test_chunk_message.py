@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dp_control.node import chunk_from_message
+from dp_control.subscriptions import chunk_from_message
 from dp_core.actions import encode_action
 from dp_core.chunk_schedule import ChunkError
 from dp_core.contract import load_contract
