@@ -27,6 +27,7 @@ DESIGN_PERIOD_MS = 10
 # Springs of the internal joint controller, the size of those of a Franka arm, and its smoothing of the reference.
 JOINT_STIFFNESS_NM_RAD = (3000.0, 3000.0, 3000.0, 2500.0, 2500.0, 2000.0, 2000.0)
 JOINT_SMOOTHING_S = 0.01
+JOINT_ACCELERATION_RAD_S2 = 60.0
 # Without a new torque for this long the arm only damps its motion, as a real one would leave torque control.
 EFFORT_TIMEOUT_MS = 50
 EFFORT_LOST_DAMPING_NMS_RAD = 5.0
@@ -104,7 +105,7 @@ class ImpedanceArm:
 
 
 class JointArm:
-    """Stiff joint positions: first-order smoothing and velocity limits of the reference, then a spring and damper.
+    """Stiff joint positions: a reference with first-order lag and limited motion, then a spring and damper.
 
     The damping is critical for the inertia that each joint has at `reset`; gravity and Coriolis are compensated.
     """
@@ -112,8 +113,7 @@ class JointArm:
     def __init__(self) -> None:
         self._stiffness = np.array(JOINT_STIFFNESS_NM_RAD)
         self._low, self._high = np.array(JOINT_RANGE_RAD).T
-        self._step = np.array(JOINT_VELOCITY_RAD_S) * PERIOD_S
-        self._share = 1.0 - np.exp(-PERIOD_S / JOINT_SMOOTHING_S)
+        self._fastest = np.array(JOINT_VELOCITY_RAD_S)
         self._damping = np.zeros(7)
         self._target, self._target_velocity = np.zeros(7), np.zeros(7)
         self._reference, self._velocity = np.zeros(7), np.zeros(7)
@@ -156,11 +156,18 @@ class JointArm:
             wanted = np.clip(self._path.sample(arm.t_ms * PERIOD_S), self._low, self._high)
             np.divide(wanted - self._target, PERIOD_S, out=self._target_velocity)
             self._target[:] = wanted
-        change = np.clip(self._share * (self._target - self._reference), -self._step, self._step)
-        self._reference += change
-        np.divide(change, PERIOD_S, out=self._velocity)
+        self._move_reference()
         spring = self._stiffness * (self._reference - arm.position)
         return np.asarray(spring + self._damping * (self._velocity - arm.velocity) + arm.bias)
+
+    def _move_reference(self) -> None:
+        """First-order towards the target, no faster than the joint may move nor than it can brake."""
+        error = self._target - self._reference
+        fastest = np.minimum(self._fastest, np.sqrt(2.0 * JOINT_ACCELERATION_RAD_S2 * np.abs(error)))
+        wanted = np.clip(error / JOINT_SMOOTHING_S, -fastest, fastest)
+        step = JOINT_ACCELERATION_RAD_S2 * PERIOD_S
+        self._velocity += np.clip(wanted - self._velocity, -step, step)
+        self._reference += self._velocity * PERIOD_S
 
 
 class EffortArm:
