@@ -24,6 +24,8 @@ _BY_ITSELF = {(POLICY, TELEOP), (TELEOP, HOLD), (POLICY, HOLD)} | {(mode, FAULT)
 LONGEST_STEP = 3
 #: A request is obeyed within this time or not at all, s.
 PATIENCE_S = {"request": 2.2, "resume": 10.2}
+#: A command is taken back to a blocked arm for this long at most, and a cycle or two, s.
+YIELD_S = 2.05
 #: Rounding: share of a limit, and of steps that are made of several periods (rotations do not commute).
 TOLERANCE = 1e-6
 TOLERANCE_TURNS = 0.03
@@ -172,12 +174,13 @@ class _Checker:
     def requests(self) -> Iterator[Violation]:
         """A stop that was asked for is reached within the stopping time, whatever else happens."""
         trace = self._trace
-        limit = stopping_time_s(self._contract)
+        yielding = self._yielding()
         for i in map(int, np.flatnonzero(trace.request == STOPPED)):
             reached = np.flatnonzero(trace.mode[i:] == STOPPED)
             end = i + int(reached[0]) if len(reached) else len(trace.mode) - 1
             # A step of a paused loop is one step, however long.
             took = float(np.minimum(np.diff(trace.tick[i : end + 1]), LONGEST_STEP).sum()) * self._period_s
+            limit = stopping_time_s(self._contract) + YIELD_S * bool(np.any(yielding[i : end + 1]))
             if took > limit:
                 yield self._found("stop_reached", end, took, limit)
                 return
@@ -225,7 +228,7 @@ class _Checker:
             far = (metres > 0.5 * contract.control.track_error_m) | (turned > 0.5 * contract.safety.track_error_rad)
         cause = entered & (far | (trace.contact_s > 0.0))
         since = np.maximum.accumulate(np.where(cause, trace.t_ns, np.iinfo(np.int64).min))
-        return np.asarray(inside & (trace.t_ns - np.maximum(since, 0) <= 2_050_000_000))
+        return np.asarray(inside & (trace.t_ns - np.maximum(since, 0) <= 1e9 * YIELD_S))
 
     def detection(self) -> Iterator[Violation]:
         """Stale robot state, contact and a clock that goes back end the running modes; lost inputs end theirs."""
