@@ -19,7 +19,15 @@ def test_teleop_graph_of_the_simulated_cell():
 
 def test_deploy_graph_has_the_policy_and_no_operator(tmp_path):
     nodes = build_graph("deploy", cell="sim_franka", checkpoint=str(tmp_path))
-    assert names(nodes) == {"sim_node", "control_node", "policy_node", "recorder_node"}
+    assert names(nodes) == {"sim_node", "control_node", "policy_node", "recorder_node", "teleop_node"}
+
+
+def test_a_scored_policy_runs_without_the_node_that_a_person_takes_over_with(tmp_path):
+    alone = build_graph("deploy", cell="sim_franka", checkpoint=str(tmp_path), teleop="false")
+    assert "teleop_node" not in names(alone)
+    safety = {**load_contract("sim_franka").to_dict()["safety"], "takeover": False}
+    nodes = build_graph("deploy", cell=write_cell(tmp_path, safety=safety), checkpoint=str(tmp_path))
+    assert "teleop_node" not in names(nodes), "nothing asks for it"
 
 
 def write_cell(folder, **changes):

@@ -31,6 +31,7 @@ def send_twists(cell, values, seconds, frame="fr3_link0"):
 def test_teleop_moves_the_arm_and_stops_with_its_input(cell, control):
     answer = cell.set_mode(CommandState.TELEOP)
     assert answer.success and answer.mode == CommandState.TELEOP
+    send_twists(cell, [0.0] * 6, 0.1)
     send_twists(cell, [0.0, 0.1, 0.0, 0.0, 0.0, 0.0], 0.5)
     cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
     time.sleep(0.2)
@@ -65,6 +66,7 @@ def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):
     message = chunk_message(encode_action(poses, widths).astype(np.float32), CONTRACT, ledger, 5, 8, "test")
     chunks.publish(message)
     cell.wait(lambda: "no newer chunk" in cell.states[-1].text, "the end of the chunk")
+    cell.wait(lambda: cell.states[-1].commanded_twist.linear.y == 0.0, "rest at the end of the chunk")
     assert abs(cell.targets[-1][1] - 0.15) < 1e-3
     assert [g.width for g in grips] == [0.0]
     # The same chunk again is older than the one in execution: refused, and the arm stays.

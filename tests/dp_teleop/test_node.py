@@ -12,7 +12,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
-from dp_msgs.msg import CommandState, GripperCommand
+from dp_msgs.msg import CommandState, GripperCommand, TeleopState
 from dp_ros import qos
 
 
@@ -26,9 +26,10 @@ class Hand:
         self.node = Node("hand", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.twists, self.grips = [], []
+        self.twists, self.grips, self.engagements = [], [], []
         self.node.create_subscription(TwistStamped, "teleop/twist", self.twists.append, qos.STATE)
         self.node.create_subscription(GripperCommand, "teleop/gripper", self.grips.append, qos.STATE)
+        self.node.create_subscription(TeleopState, "teleop/state", self.engagements.append, qos.STATE)
         self.joys = self.node.create_publisher(Joy, "spacenav/joy", qos.STATE)
         self.states = self.node.create_publisher(CommandState, "control/command_state", qos.STATE)
 
@@ -39,7 +40,7 @@ class Hand:
             joy.header.stamp = ns_to_stamp(self.node.get_clock().now().nanoseconds)
             self.states.publish(CommandState(mode=mode, commanded_width=0.08))
             self.joys.publish(joy)
-            for _ in range(3):  # everything that one sample can cause
+            for _ in range(4):  # everything that one sample can cause
                 self.executor.spin_once(0)
             time.sleep(0.01)
 
@@ -61,6 +62,8 @@ def test_deflection_becomes_a_twist_with_the_stamp_of_the_sample(hand):
     hand.hold(0.3, axes=(1.0, 0, 0, 0, 0, -1.0))
     twist = hand.twists[-1]
     assert (twist.twist.linear.x, twist.twist.angular.z) == (0.25, -1.0) and twist.header.frame_id == "fr3_link0"
+    stamps = {(state.header.stamp.sec, state.header.stamp.nanosec) for state in hand.engagements if state.engaged}
+    assert (twist.header.stamp.sec, twist.header.stamp.nanosec) in stamps, "without a clutch button it counts as held"
     bad = Joy(axes=[1.0, 0.0], buttons=[0, 0])
     bad.header.stamp.sec = 7
     hand.joys.publish(bad)

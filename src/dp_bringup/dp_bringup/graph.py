@@ -51,6 +51,12 @@ OPTIONS = (
     GraphOption("record_dir", "runs/recordings", "folder in which the recorder puts its episodes"),
     GraphOption("use_sim_time", "auto", "nodes follow /clock: true, false, or auto (true with the simulated cell)"),
     GraphOption("operator", "auto", "start the scripted operator: true, false, or auto (as simulate)", ("teleop",)),
+    GraphOption(
+        "teleop",
+        "auto",
+        "start the SpaceMouse node, for takeovers: true, false, or auto (as the contract's safety section asks)",
+        ("deploy",),
+    ),
     GraphOption("checkpoint", "", "folder of the trained policy (model.safetensors, checkpoint.json)", ("deploy",)),
 )
 
@@ -88,6 +94,9 @@ def build_graph(mode: str, **choices: Any) -> tuple[NodeSpec, ...]:
     directory = str(Path(values["record_dir"]).resolve())
     nodes.append(_node("dp_recorder", "recorder_node", {**shared, "directory": directory}))
     if mode == "deploy":
+        # Without it nobody can take over, or hold the dead-man button.
+        if _resolve(values, "teleop", auto=contract.safety.takeover or "policy" in contract.safety.dead_man):
+            nodes.append(_node("dp_teleop", "teleop_node", shared))
         return (*nodes, _policy(values, shared))
     nodes.append(_node("dp_teleop", "teleop_node", shared))
     if _resolve(values, "operator", auto=simulate):

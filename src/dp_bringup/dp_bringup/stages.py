@@ -61,6 +61,7 @@ def evaluate_policy(
         rate: simulated seconds per second.
     """
     nodes = {"cell": cell, "task": task, "record_dir": recordings, "rate": rate, "checkpoint": checkpoint}
+    nodes["teleop"] = "false"  # nobody takes over from a policy that is being scored
     if seeds:
         _run("deploy", folder, cell, task, {**nodes, "seed": seeds[0]}, seeds, on_episode)
 

@@ -38,7 +38,11 @@ class MappingState:
 
 @dataclass(frozen=True)
 class TeleopCommand:
-    """Wanted twist (6,) in the base frame (m/s, rad/s) and gripper width (m); ``toggled``: the width is new."""
+    """Wanted twist (6,) in the base frame (m/s, rad/s) and gripper width (m).
+
+    ``toggled``: the width is new. ``engaged``: the clutch is held, where there is one, and the tool frame is known,
+    where it is needed.
+    """
 
     twist: Array
     width: float
@@ -89,7 +93,7 @@ def step(
     """
     axes = shape_axis(sample.axes, spec.deadband, spec.expo) * np.asarray(spec.axis_signs, dtype=np.float64)
     twist = np.concatenate([axes[:3] * spec.linear_scale_m_s, axes[3:] * spec.angular_scale_rad_s])
-    engaged = spec.clutch_button < 0 or sample.buttons[spec.clutch_button]
+    engaged = spec.clutch_button < 0 or bool(sample.buttons[spec.clutch_button])
     if spec.frame == "tool":
         if tool_quat is None:
             engaged = False

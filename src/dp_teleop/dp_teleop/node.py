@@ -1,8 +1,8 @@
 """Teleoperation node: SpaceMouse samples in, a wanted twist and gripper commands out.
 
 Subscribes ``spacenav/joy`` (or reads spacenavd) and, for the tool frame, ``robot/ee_pose``; publishes
-``teleop/twist`` and ``teleop/gripper``. It publishes only what the device says: when samples stop, it stops, and
-control brakes. It never repeats an old sample and never invents zeros.
+``teleop/twist``, ``teleop/gripper`` and ``teleop/state`` (the dead-man button). It publishes only what the device
+says: when samples stop, it stops, and control brakes. It never repeats an old sample and never invents zeros.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
-from dp_msgs.msg import CommandState, GripperCommand
+from dp_msgs.msg import CommandState, GripperCommand, TeleopState
 from dp_ros import qos
 from dp_teleop.devices import DeviceLostError, SpacenavdDevice
 from dp_teleop.mapping import MappingState, SpaceMouseSample, sample_problem, step
@@ -41,8 +41,9 @@ class TeleopNode(Node):
         self._thread: threading.Thread | None = None
         self._twists = self.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
         self._grippers = self.create_publisher(GripperCommand, "teleop/gripper", qos.STATE)
-        self._twist = TwistStamped()
-        self._twist.header.frame_id = self._contract.base_frame
+        self._engagements = self.create_publisher(TeleopState, "teleop/state", qos.COMMAND_OUT)
+        self._twist, self._engagement = TwistStamped(), TeleopState()
+        self._twist.header.frame_id = self._engagement.header.frame_id = self._contract.base_frame
         streams = self._contract.streams
         self.create_subscription(CommandState, streams["command"].topic, self._on_command, qos.SENSOR_IN)
         if self._spec.frame == "tool":
@@ -98,6 +99,9 @@ class TeleopNode(Node):
         with self._lock:
             self._state, command = step(self._state, sample, self._tool_quat, self._spec, self._contract.gripper)
         stamp = ns_to_stamp(sample.t_ns)
+        # Before the twist: control must know that the button is held when it sees the motion.
+        self._engagement.header.stamp, self._engagement.engaged = stamp, command.engaged
+        self._engagements.publish(self._engagement)
         self._twist.header.stamp = stamp
         fill_twist(self._twist.twist, command.twist)
         self._twists.publish(self._twist)
