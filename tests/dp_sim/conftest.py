@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from dp_core.contract import Contract, load_contract
-from dp_core.motion_limits import Motion, follow_twist
+from dp_core.motion_limits import MotionLimiter
 from dp_sim.cell import RobotState
 from dp_sim.offline import CONTROL_PERIOD_MS, Controller
 from dp_sim.operator import DeviceSample
@@ -22,14 +22,15 @@ def contract() -> Contract:
 def make_controller(contract) -> Callable[[RobotState], Controller]:
     def make(state: RobotState) -> Controller:
         closed = state.width_m < 0.5 * contract.gripper.max_width_m
-        memory = {"mapping": MappingState(gripper_closed=closed), "motion": Motion.at_rest(state.ee_pose)}
+        memory = {"mapping": MappingState(gripper_closed=closed)}
+        limiter = MotionLimiter(contract.limits, contract.safety, CONTROL_PERIOD_MS / 1000.0)
+        limiter.start(state.ee_pose)
 
         def control(sample: DeviceSample, t_ns: int):
             device = SpaceMouseSample(t_ns, sample.axes, tuple(b > 0 for b in sample.buttons))
             memory["mapping"], command = step(memory["mapping"], device, None, contract.teleop, contract.gripper)
-            period_s = CONTROL_PERIOD_MS / 1000.0
-            memory["motion"], _ = follow_twist(memory["motion"], command.twist, period_s, contract.limits)
-            return memory["motion"].pose, (command.width if command.toggled else None)
+            limiter.follow_twist(command.twist)
+            return limiter.motion.pose, (command.width if command.toggled else None)
 
         return control
 
