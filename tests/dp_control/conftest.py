@@ -107,8 +107,8 @@ class Bench:
         measured_ns = self.t if self.frozen_ns is None else self.frozen_ns
         hand = None if self.hand is None else Stamped(self.t, np.array(self.hand, dtype=float))
         held = None if self.held is None else DeadMan(self.t, self.held)
-        pose = Stamped(measured_ns, self.pose.copy())
-        return ControlInputs(pose, self.width, hand, dead_man=held, **{**self.extra, **events})
+        newest = {"measured_pose": Stamped(measured_ns, self.pose.copy()), "measured_width": self.width}
+        return ControlInputs(**{**newest, "twist": hand, "dead_man": held, **self.extra, **events})
 
     def run(self, cycles, periods=1, **events):
         """Some cycles; events (mode, resume, chunks, widths) come with the first."""
