@@ -53,8 +53,8 @@ class ChunkPath:
         left_s = self._length_s + min(ahead_s, 0.0)
         # Too little of the plan is left to brake on: its last pose is approached instead, by the fade alone.
         self._holds = left_s < 0.5 * self._brake_s + (0.5 * self._start_s if self._starts else 0.0)
-        least_s = max(blend_s, left_s + ahead_s if self._holds else ahead_s)
-        self.seam = SeamFade(before, self._point(seam_ns), least_s, limits)
+        available_s = max(ahead_s, 0.0) + (left_s if self._holds else 0.0)
+        self.seam = SeamFade(before, self._point(seam_ns), blend_s, limits, available_s)
         stop_s = 0.0 if self._holds else 0.5 * self._brake_s
         self.rest_ns = max(self._end_ns + round(1e9 * stop_s), seam_ns + math.ceil(1e9 * self.seam.duration_s))
 
@@ -112,7 +112,7 @@ class ChunkPath:
     def _braking_time(self, end_s: float, inwards: float, limits: MotionLimits) -> float:
         """Time in which the rate of path time goes between 1 and 0 at an end of the plan."""
         time_s = SHORTEST_BRAKING_S
-        for share in (0.0, 0.25, 0.5, 0.25, 0.5):
+        for share in (0.0, 0.5, 0.25):
             point = self._spline.at(min(max(end_s + inwards * share * time_s, 0.0), self._length_s))
             for speed, acceleration, jerk in (
                 (norm(point.linear), limits.linear_acceleration_m_s2, limits.linear_jerk_m_s3),

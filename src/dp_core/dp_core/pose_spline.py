@@ -69,15 +69,18 @@ def _coefficients(times: Array, values: Array) -> Array:
         return np.concatenate([values[:, None, :], np.zeros((1, 3, values.shape[1]))], axis=1)
     h = np.diff(times)
     slopes = np.diff(values, axis=0) / h[:, None]
+    bends = 6.0 * np.diff(slopes, axis=0)
     curvature = np.zeros_like(values)
-    # Thomas algorithm for the second derivatives at the inner waypoints; they are zero at the ends.
-    upper, right = np.zeros(n), np.zeros_like(values)
+    # Thomas algorithm for the second derivatives at the inner waypoints; they are zero at the ends. The scalars are
+    # plain floats, the seven columns one array.
+    upper, widths = [0.0] * n, h.tolist()
     for i in range(1, n - 1):
-        pivot = 2.0 * (h[i - 1] + h[i]) - h[i - 1] * upper[i - 1]
-        upper[i] = h[i] / pivot
-        right[i] = (6.0 * (slopes[i] - slopes[i - 1]) - h[i - 1] * right[i - 1]) / pivot
-    for i in range(n - 2, 0, -1):
-        curvature[i] = right[i] - upper[i] * curvature[i + 1]
+        before = widths[i - 1]
+        pivot = 1.0 / ((2.0 - upper[i - 1]) * before + 2.0 * widths[i])
+        upper[i] = widths[i] * pivot
+        curvature[i] = pivot * (bends[i - 1] - before * curvature[i - 1])
+    for i in range(n - 3, 0, -1):
+        curvature[i] -= upper[i] * curvature[i + 1]
     step = h[:, None]
     linear = slopes - step * (2.0 * curvature[:-1] + curvature[1:]) / 6.0
     return np.stack([values[:-1], linear, 0.5 * curvature[:-1], np.diff(curvature, axis=0) / (6.0 * step)], axis=1)

@@ -22,11 +22,17 @@ from dp_core.rotations import (
     quat_turned,
     rotate,
     rotvec_between,
+    scaled,
 )
 
 # A fade alone uses at most this share of each limit; the rest is the path's.
 SHARE = 0.5
-LONGEST_S = 20.0
+# Rates that differ by more than this many limits belong to paths that no arm could follow: not kept at the seam.
+LARGEST_RATE = 2.0
+# A fade of rotation leads aside by at most about this angle, far from where rotation vectors end (rad).
+LARGEST_ASIDE_RAD = 1.0
+# When there is time before the plan begins the fade takes it, unless it would lead aside by more than this (m, rad).
+ASIDE = (0.05, 0.2)
 
 
 class SeamFade:
@@ -37,37 +43,47 @@ class SeamFade:
         path: point of the new path at the same time.
         least_s: shortest time of the fade; a large difference takes longer.
         limits: see :data:`SHARE`.
+        available_s: time until the difference must be gone; all of it is taken where that leads not far aside.
     """
 
-    def __init__(self, before: PathPoint, path: PathPoint, least_s: float, limits: MotionLimits) -> None:
+    def __init__(
+        self, before: PathPoint, path: PathPoint, least_s: float, limits: MotionLimits, available_s: float = 0.0
+    ) -> None:
+        linear = (limits.linear_velocity_m_s, limits.linear_acceleration_m_s2, limits.linear_jerk_m_s3)
+        angular = (limits.angular_velocity_rad_s, limits.angular_acceleration_rad_s2, limits.angular_jerk_rad_s3)
         self.position = add_scaled(before.position, path.position, -1.0)
-        self._velocity = add_scaled(before.linear, path.linear, -1.0)
-        self._change = add_scaled(before.linear_rate, path.linear_rate, -1.0)
+        self._velocity = _clipped(add_scaled(before.linear, path.linear, -1.0), linear[0])
+        self._change = _clipped(add_scaled(before.linear_rate, path.linear_rate, -1.0), linear[1])
         self.rotation = rotvec_between(path.quat, before.quat)
         turn = quat_exp(self.rotation)
         carried = rotate(turn, path.angular)
-        own = add_scaled(before.angular, carried, -1.0)
+        own = _clipped(add_scaled(before.angular, carried, -1.0), angular[0])
         self._rotation_rate = left_jacobian_solve(self.rotation, own)
         rest = add_scaled(before.angular_rate, rotate(turn, path.angular_rate), -1.0)
         rest = add_scaled(rest, cross(own, carried), -1.0)
-        rest = add_scaled(rest, _jacobian_rate(self.rotation, self._rotation_rate), -1.0)
+        rest = _clipped(add_scaled(rest, _jacobian_rate(self.rotation, self._rotation_rate), -1.0), angular[1])
         self._rotation_change = left_jacobian_solve(self.rotation, rest)
-        linear = (limits.linear_velocity_m_s, limits.linear_acceleration_m_s2, limits.linear_jerk_m_s3)
-        angular = (limits.angular_velocity_rad_s, limits.angular_acceleration_rad_s2, limits.angular_jerk_rad_s3)
-        self.duration_s = max(
-            least_s,
-            min(_duration(self.position, self._velocity, self._change, linear), LONGEST_S),
-            min(_duration(self.rotation, self._rotation_rate, self._rotation_change, angular), LONGEST_S),
+        self._linear_s = _duration(self.position, self._velocity, self._change, linear, least_s, available_s, ASIDE[0])
+        angular_s = _duration(
+            self.rotation, self._rotation_rate, self._rotation_change, angular, least_s, available_s, ASIDE[1]
         )
+        # 1/5.4 and 1/58 are the largest values of the quintic's parts for unit rate and change.
+        fastest, strongest = max(norm(self._rotation_rate), 1e-9), max(norm(self._rotation_change), 1e-9)
+        longest_s = min(5.4 * LARGEST_ASIDE_RAD / fastest, math.sqrt(58.0 * LARGEST_ASIDE_RAD / strongest))
+        self._angular_s = min(angular_s, longest_s)
+        self.duration_s = max(self._linear_s, self._angular_s)
 
     def applied(self, path: PathPoint, since_s: float) -> PathPoint:
         """The point of the new path with what is left of the difference ``since_s`` after the seam."""
         if since_s >= self.duration_s:
             return path
-        weights = _quintic(max(since_s, 0.0), self.duration_s)
-        position, velocity, change = (_mixed(w, self.position, self._velocity, self._change) for w in weights)
+        since_s = max(since_s, 0.0)
+        position, velocity, change = (
+            _mixed(w, self.position, self._velocity, self._change) for w in _quintic(since_s, self._linear_s)
+        )
         rotation, rate, rotation_change = (
-            _mixed(w, self.rotation, self._rotation_rate, self._rotation_change) for w in weights
+            _mixed(w, self.rotation, self._rotation_rate, self._rotation_change)
+            for w in _quintic(since_s, self._angular_s)
         )
         turn = quat_exp(rotation)
         carried = rotate(turn, path.angular)
@@ -84,7 +100,20 @@ class SeamFade:
         )
 
 
-def _duration(difference: Vector, rate: Vector, change: Vector, limits: tuple[float, float, float]) -> float:
+def _clipped(v: Vector, limit: float) -> Vector:
+    size = norm(v)
+    return v if size <= LARGEST_RATE * limit else scaled(v, LARGEST_RATE * limit / size)
+
+
+def _duration(
+    difference: Vector,
+    rate: Vector,
+    change: Vector,
+    limits: tuple[float, float, float],
+    least_s: float,
+    available_s: float,
+    aside: float,
+) -> float:
     """Time in which a quintic takes difference, rate and change to zero with modest peaks.
 
     The factors are the peaks of the three parts of the quintic for unit time: 15/8, 5.7735 and 60 for a difference;
@@ -92,7 +121,10 @@ def _duration(difference: Vector, rate: Vector, change: Vector, limits: tuple[fl
     """
     d, v, a = norm(difference), norm(rate), norm(change)
     speed, acceleration, jerk = (SHARE * limit for limit in limits)
+    unhurried_s = min(available_s, (d + aside) * 5.4 / max(v, 1e-9))
     return max(
+        least_s,
+        unhurried_s,
         1.875 * d / speed,
         math.sqrt(5.7735 * d / acceleration),
         (60.0 * d / jerk) ** (1.0 / 3.0),
@@ -104,7 +136,7 @@ def _duration(difference: Vector, rate: Vector, change: Vector, limits: tuple[fl
 
 def _quintic(t: float, duration: float) -> tuple[Vector, Vector, Vector]:
     """Weights of (difference, rate, change) in the value, its first and its second derivative at ``t``."""
-    u = t / duration
+    u = min(t / duration, 1.0)
     u2 = u * u
     u3 = u2 * u
     left = 1.0 - u
