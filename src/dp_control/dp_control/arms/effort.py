@@ -10,6 +10,7 @@ When something is missing:
   gravity at the last known joints where nobody else carries the arm) at the rate limit: the arm goes limp, held by its
   gravity compensation and its friction. Holding the last torque would go on pushing, and damping by an old velocity can
   drive the arm. ``problem`` says so, and control faults.
+- Cycles that come too late, or with joint states too old, to be stable (:class:`DelayWatch`): the same.
 - Release: the same ramp, then silence; where we carry the arm, gravity is sent on until the process ends.
 - Our process dies: the controller holds the last torque. Only hardware that leaves torque control by itself when
   commands stop, as Franka's FCI does, is safe against that.
@@ -31,7 +32,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from dp_control.arms.command_topic import CommandTopic
-from dp_control.arms.effort_law import EffortLaw, JointMeasurement
+from dp_control.arms.effort_law import DelayWatch, EffortLaw, JointMeasurement
 from dp_control.interfaces import ArmCommand
 from dp_control.robot_model import RobotModel
 from dp_ros import qos
@@ -72,6 +73,8 @@ class EffortBackEnd:
         self._message = Float64MultiArray()
         self._joints: JointMeasurement | None = None
         self._refused = ""
+        self._delay = DelayWatch()
+        self._sent_ns: int | None = None
         self._condition = threading.Condition()
         self._released, self._relaxing, self._closed = True, False, False
         node.create_subscription(JointState, self._stream.topic, self._on_joints, qos.SENSOR_IN)
@@ -92,9 +95,10 @@ class EffortBackEnd:
         with self._condition:
             if self._released:
                 self._law.restart()
+                self._sent_ns = None
             self._released = self._relaxing = False
             joints = self._joints
-            if joints is None or self._stale(joints, command.t_ns):
+            if joints is None or self._stale(joints, command.t_ns) or self._too_slow(joints, command.t_ns):
                 torque = self._law.relax()
             else:
                 torque = self._law.follow(joints, command.pose, command.twist)
@@ -129,6 +133,12 @@ class EffortBackEnd:
             self._message.data = torque.tolist()
             self._topic.publish(self._message)
 
+    def _too_slow(self, joints: JointMeasurement, t_ns: int) -> bool:
+        """Count this cycle: its torque lasts about as long as the one before."""
+        held_s = self._period_s if self._sent_ns is None else 1e-9 * (t_ns - self._sent_ns)
+        self._sent_ns = t_ns
+        return self._delay.update(held_s + 1e-9 * (t_ns - joints.t_ns))
+
     def _stale(self, joints: JointMeasurement, t_ns: int) -> bool:
         return not -CLOCK_TOLERANCE_NS <= t_ns - joints.t_ns <= 1e9 * self._max_age_s
 
@@ -140,6 +150,8 @@ class EffortBackEnd:
         if self._stale(joints, t_ns):
             age = f"{(t_ns - joints.t_ns) * 1e-9:.3f} s old (limit {self._max_age_s} s)"
             return f"joint state on {self._stream.topic} is {age}: no torque. {self._refused}".rstrip()
+        if self._delay.too_slow:
+            return f"torque loop too slow: measurement and torque span more than {1e3 * DelayWatch.LIMIT_S:.0f} ms"
         return self._topic.problem(t_ns)
 
     def close(self) -> None:

@@ -28,6 +28,31 @@ class JointMeasurement:
     velocity: Array
 
 
+class DelayWatch:
+    """Tells a torque loop that is too slow to be stable from one that hiccups.
+
+    The law of a cell with moderate stiffness stands 15 ms between measurement and the end of its torque; beyond, its
+    damping drives the arm. Three such cycles within about 150 make it too slow, until they are forgiven.
+    """
+
+    LIMIT_S = 0.015
+    _TOLERATED = 3.0
+    _FORGIVEN_PER_CYCLE = 0.02
+
+    def __init__(self) -> None:
+        self._late = 0.0
+        self.too_slow = False
+
+    def update(self, delay_s: float) -> bool:
+        """Count one cycle; ``delay_s`` from the measurement to the end of its torque. Returns :attr:`too_slow`."""
+        if delay_s > self.LIMIT_S:
+            self._late = min(self._late + 1.0, self._TOLERATED)
+        else:
+            self._late = max(self._late - self._FORGIVEN_PER_CYCLE, 0.0)
+        self.too_slow = self._late >= self._TOLERATED or (self.too_slow and self._late > 0.0)
+        return self.too_slow
+
+
 class EffortLaw:
     """Joint torques from a target pose and measured joints, one call each period. One thread.
 
