@@ -11,6 +11,11 @@ START = np.array([0.5, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
 MS = 1_000_000
 
 
+def moved(x=0.0, y=0.0):
+    """The first pose, somewhere else."""
+    return np.array([0.5 + x, y, 0.3, 1.0, 0.0, 0.0, 0.0])
+
+
 @pytest.fixture
 def gate():
     return InputGate(CONTRACT)
@@ -35,7 +40,7 @@ def feed(gate, count, t_ns, pose=START, step_ns=10 * MS):
         (START, "fr3_link0", -10 * MS, "repeated", "repeats a stamp"),
         (START, "fr3_link0", -30 * MS, "older", "stamp that goes back"),
         (START, "fr3_link0", 200 * MS, "future", "is stamped 0.20 s in the future"),
-        (START + [0.1, 0, 0, 0, 0, 0, 0], "fr3_link0", 0, "jump", "jumped by 0.100 m"),
+        (moved(x=0.1), "fr3_link0", 0, "jump", "jumped by 0.100 m"),
     ],
 )
 def test_a_bad_pose_is_refused_counted_and_leaves_the_good_one(gate, pose, frame, shift_ns, reason, text):
@@ -65,7 +70,7 @@ def test_flips_by_half_a_turn_are_refused_and_starts_are_held_off(gate):
 
 def test_a_jump_that_stays_is_believed_after_50_ms(gate):
     t = feed(gate, 5, 0)
-    elsewhere = START + [0, 0.2, 0, 0, 0, 0, 0]  # a scene that was reset, an arm that was guided while nobody looked
+    elsewhere = moved(y=0.2)  # a scene that was reset, an arm that was guided while nobody looked
     outcomes = []
     for _ in range(8):
         t += 10 * MS

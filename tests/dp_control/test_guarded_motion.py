@@ -1,0 +1,107 @@
+"""The command with the arm's inverse kinematics: out of reach it slows and holds, and comes back."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dp_control.core import Stamped
+from dp_control.guarded_motion import UNREACHABLE, GuardedMotion
+from dp_control.modes import Mode
+from dp_core.contract import load_contract
+
+pytest.importorskip("pinocchio", reason="inverse kinematics need pinocchio: pip install pin")
+pytest.importorskip("daqp", reason="inverse kinematics need daqp: pip install daqp")
+
+from dp_control.kinematics import QpKinematics
+
+CONTRACT = load_contract("sim_franka_joint")
+JOINTS = np.array([0.0, -0.5, 0.0, -2.3, 0.0, 1.8, 0.785])
+# A workspace larger than the arm's reach (0.855 m from its shoulder).
+WIDE = replace(
+    CONTRACT, limits=replace(CONTRACT.limits, workspace_min_m=(-1.2, -1.2, 0.0), workspace_max_m=(1.2, 1.2, 1.5))
+)
+
+
+def started(contract=WIDE):
+    kinematics = QpKinematics.from_contract(contract)
+    guarded = GuardedMotion(contract, kinematics)
+    guarded.start(kinematics.forward(JOINTS), JOINTS)
+    return guarded, kinematics
+
+
+def test_the_joints_follow_the_command():
+    guarded, kinematics = started()
+    for _ in range(150):
+        guarded.follow_twist(np.array([0.0, 0.1, 0.05, 0, 0, 0.3]))
+    reached = kinematics.forward(guarded.joints.position)
+    np.testing.assert_allclose(reached[:3], guarded.motion.pose[:3], atol=1e-3)
+
+
+def test_out_of_reach_the_command_slows_and_holds_and_comes_back():
+    guarded, kinematics = started()
+    h, x0 = 1e-9 * WIDE.control.period_ns, guarded.motion.pose[0]
+    path, names, joints = [], set(), []
+    for _ in range(600):
+        names |= set(guarded.follow_twist(np.array([0.3, 0, 0, 0, 0, 0])))
+        path.append(guarded.motion.pose[:3])
+        joints.append(guarded.joints.position)
+    assert UNREACHABLE in names
+    assert path[-1][0] > x0 + 0.1, "it went as far as it could"
+    assert np.ptp(np.array(path)[-100:], axis=0).max() < 1e-6 and np.ptp(np.array(joints)[-100:], axis=0).max() < 1e-3
+    off = np.linalg.norm(kinematics.forward(joints[-1])[:3] - path[-1])
+    assert off < 0.02, "the command must not run away from the arm"
+    for _ in range(300):
+        guarded.follow_twist(np.array([-0.2, 0, 0, 0, 0, 0]))
+        path.append(guarded.motion.pose[:3])
+        joints.append(guarded.joints.position)
+    assert path[-1][0] < path[599][0] - 0.15
+    for order, limit in ((1, 0.6), (2, 6.0), (3, WIDE.limits.linear_jerk_m_s3)):
+        found = np.linalg.norm(np.diff(np.array(path), order, axis=0), axis=1).max() / h**order
+        assert found <= limit * 1.001, f"a step that was undone must not show in derivative {order}"
+    speeds = np.abs(np.diff(np.array(joints), axis=0)).max(axis=0) / h
+    assert np.all(speeds <= kinematics.model.velocity_limit * 1.001)
+
+
+class SeatedBench:
+    """The core with kinematics; joints and pose follow the command."""
+
+    def __init__(self, bench, kinematics):
+        self.bench, self.kinematics, self.joints = bench, kinematics, JOINTS.copy()
+        bench.pose = kinematics.forward(JOINTS)
+
+    def run(self, cycles, **events):
+        for i in range(cycles):
+            self.bench.extra["joints"] = Stamped(self.bench.t + self.bench.period_ns, self.joints)
+            out = self.bench.run(1, **(events if i == 0 else {}))
+            if out.pose is not None:
+                self.joints = out.joints.position
+        return out
+
+
+@pytest.fixture
+def seated(make_bench):
+    kinematics = QpKinematics.from_contract(CONTRACT)
+    return SeatedBench(make_bench(kinematics), kinematics)
+
+
+def test_the_core_starts_from_the_measured_joints_and_sends_the_solution(seated):
+    out = seated.run(10, mode=Mode.TELEOP)
+    assert out.mode == Mode.TELEOP
+    np.testing.assert_allclose(out.joints.position, JOINTS, atol=2e-3)
+    seated.bench.hand = np.array([0, 0.1, 0, 0, 0, 0])
+    out = seated.run(50)
+    np.testing.assert_allclose(seated.kinematics.forward(out.joints.position)[:3], out.pose[:3], atol=1e-3)
+
+
+def test_a_description_that_does_not_fit_the_robot_starts_nothing(seated):
+    seated.bench.pose[2] -= 0.1034  # another tool
+    seated.run(205, mode=Mode.HOLD)
+    refusals = [out.refused for out in seated.bench.outputs if out.refused]
+    assert len(refusals) == 1 and "0.103 m" in refusals[0] and "wrong URDF, or wrong ee_frame" in refusals[0]
+
+
+def test_joints_that_are_not_heard_of_are_a_fault(seated):
+    seated.run(10, mode=Mode.HOLD)
+    seated.bench.run(30)
+    out = seated.bench.outputs[-1]
+    assert out.mode == Mode.FAULT and "joint positions on robot/joint_states is" in out.text
