@@ -9,14 +9,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rclpy
+import yaml
 from dp_control.core import ControlCore, ControlInputs, DeadMan, Stamped
 from dp_core.chunk_schedule import Chunk
 from dp_core.contract import load_contract
 from dp_ros.messages import ns_to_stamp, stamped_pose
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
 
 from dp_msgs.msg import CommandState
 from dp_msgs.srv import SetMode
@@ -37,12 +39,16 @@ class Cell:
         self.frame = CONTRACT.base_frame
         self.width = 0.08
         self.silent = False
+        self.force = None
         self.targets, self.states, self.kept = [], [], {}
         self._poses = self.node.create_publisher(PoseStamped, "robot/ee_pose", qos.STATE)
+        self._wrenches = self.node.create_publisher(WrenchStamped, "robot/wrench", qos.STATE)
         self._fingers = self.node.create_publisher(JointState, "gripper/state", qos.STATE)
         self.node.create_subscription(PoseStamped, "robot/target_pose", self._follow, qos.COMMAND_IN)
         self.node.create_subscription(CommandState, "control/command_state", self.states.append, qos.STATE)
         self._modes = self.node.create_client(SetMode, "control/set_mode")
+        self._stops = self.node.create_client(Trigger, "control/stop")
+        self._resumes = self.node.create_client(Trigger, "control/resume")
         self.node.create_timer(0.01, self._measure)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
@@ -62,14 +68,28 @@ class Cell:
             return
         now = self.now_ns()
         self._poses.publish(stamped_pose(self.pose, self.frame, now))
+        if self.force is not None:
+            wrench = WrenchStamped()
+            wrench.header.stamp = ns_to_stamp(now)
+            wrench.wrench.force.z = float(self.force)
+            self._wrenches.publish(wrench)
         fingers = JointState(name=["fr3_finger_joint1", "fr3_finger_joint2"], position=[self.width / 2] * 2)
         fingers.header.stamp = ns_to_stamp(now)
         self._fingers.publish(fingers)
 
     def set_mode(self, mode):
-        assert self._modes.wait_for_service(10.0)
-        future = self._modes.call_async(SetMode.Request(mode=mode))
-        self.wait(future.done, "an answer to set_mode")
+        return self._call(self._modes, SetMode.Request(mode=mode))
+
+    def stop(self):
+        return self._call(self._stops, Trigger.Request())
+
+    def resume(self):
+        return self._call(self._resumes, Trigger.Request())
+
+    def _call(self, client, request):
+        assert client.wait_for_service(10.0)
+        future = client.call_async(request)
+        self.wait(future.done, f"an answer of {client.srv_name}", 15.0)
         return future.result()
 
     def wait(self, ready, what, timeout_s=10.0):
@@ -184,10 +204,28 @@ def cell():
 
 
 @pytest.fixture
-def control(cell):
-    process = subprocess.Popen([sys.executable, "-m", "dp_control.node"], stderr=subprocess.PIPE, text=True)
-    cell.wait(lambda: cell.states, "the first command state", 20.0)
-    yield process
-    process.terminate()
-    _, log = process.communicate(timeout=10)
-    assert process.returncode == 0, log
+def start_control(cell, tmp_path):
+    """Starts the control node on the simulated cell's contract with some sections changed."""
+    processes = []
+
+    def start(**sections):
+        data = CONTRACT.to_dict()
+        for name, values in sections.items():
+            data[name] |= values
+        path = tmp_path / "cell.yaml"
+        path.write_text(yaml.safe_dump(data))
+        command = [sys.executable, "-m", "dp_control.node", "--ros-args", "-p", f"cell:={path}"]
+        processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        cell.wait(lambda: cell.states, "the first command state", 20.0)
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.terminate()
+        _, log = process.communicate(timeout=10)
+        assert process.returncode == 0, log
+
+
+@pytest.fixture
+def control(start_control):
+    return start_control()

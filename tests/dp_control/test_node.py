@@ -1,54 +1,185 @@
 """The control node as a process of its own, over real DDS."""
 
+import threading
 import time
 
 import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from dp_core.actions import encode_action
 from dp_core.contract import load_contract
 from dp_policy_node.chunk_message import Ledger, chunk_message
 from dp_ros.messages import fill_twist, ns_to_stamp
 from geometry_msgs.msg import TwistStamped
 
-from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, GripperCommand
+from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, GripperCommand, TeleopState
 from dp_ros import qos
 
 CONTRACT = load_contract("sim_franka")
 
 
-def send_twists(cell, values, seconds, frame="fr3_link0"):
-    publisher = cell.kept.setdefault("twist", cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT))
-    cell.wait(lambda: publisher.get_subscription_count() > 0, "control's subscription")
-    message = TwistStamped()
-    message.header.frame_id = frame
-    fill_twist(message.twist, values)
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        message.header.stamp = ns_to_stamp(cell.now_ns())
-        publisher.publish(message)
-        time.sleep(0.01)
+class Hand:
+    """A SpaceMouse that is sampled at 100 Hz from a thread of its own."""
+
+    def __init__(self, cell, frame="fr3_link0"):
+        self._cell, self._closed = cell, threading.Event()
+        self.values, self.frame, self.held = np.zeros(6), frame, None
+        self.sent = []
+        self._twists = cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
+        self._states = cell.node.create_publisher(TeleopState, "teleop/state", qos.COMMAND_OUT)
+        cell.wait(lambda: self._twists.get_subscription_count() > 0, "control's subscription")
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while not self._closed.wait(0.01):
+            self.sample()
+
+    def sample(self):
+        stamp = ns_to_stamp(self._cell.now_ns())
+        if self.held is not None:
+            state = TeleopState(engaged=self.held)
+            state.header.stamp = stamp
+            self._states.publish(state)
+        message = TwistStamped()
+        message.header.frame_id, message.header.stamp = self.frame, stamp
+        fill_twist(message.twist, self.values)
+        self._twists.publish(message)
+        return stamp
+
+    def push(self, *values, seconds):
+        self.values = np.array(values, dtype=float)
+        time.sleep(seconds)
+
+    def close(self):
+        """The cable is pulled."""
+        self._closed.set()
+        self._thread.join()
 
 
-def test_teleop_moves_the_arm_and_stops_with_its_input(cell, control):
+@pytest.fixture
+def hand(cell, control):
+    hand = Hand(cell)
+    yield hand
+    hand.close()
+
+
+def speed(state):
+    v = state.commanded_twist.linear
+    return np.linalg.norm([v.x, v.y, v.z])
+
+
+def test_teleop_moves_the_arm_and_stops_with_its_input(cell, hand):
     answer = cell.set_mode(CommandState.TELEOP)
     assert answer.success and answer.mode == CommandState.TELEOP
-    send_twists(cell, [0.0] * 6, 0.1)
-    send_twists(cell, [0.0, 0.1, 0.0, 0.0, 0.0, 0.0], 0.5)
+    time.sleep(0.1)
+    hand.push(0.0, 0.1, 0.0, 0.0, 0.0, 0.0, seconds=0.5)
+    hand.close()
     cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
-    time.sleep(0.2)
+    cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
     y = cell.targets[-1][1]
     assert 0.02 < y < 0.09
     time.sleep(0.2)
     assert cell.targets[-1][1] == y, "the arm must hold when its input stops"
-    stamps = np.array([s.header.stamp.sec + 1e-9 * s.header.stamp.nanosec for s in cell.states])
-    assert 80 < (len(stamps) - 1) / (stamps[-1] - stamps[0]) <= 101
+    cell.wait(lambda: cell.states[-1].mode == CommandState.HOLD, "the end of the mode")
+    assert "no teleop/twist" in cell.states[-1].text
+    stamps = np.array([s.header.stamp.sec * 10**9 + s.header.stamp.nanosec for s in cell.states])
+    steps = np.diff(stamps) / 10_000_000
+    assert np.all(np.abs(steps - np.round(steps)) < 0.02), "stamps are those of the schedule, evenly spaced"
 
 
-def test_bad_twists_do_not_move_the_arm(cell, control):
+def test_bad_twists_do_not_move_the_arm(cell, hand):
     cell.set_mode(CommandState.TELEOP)
     start = cell.pose.copy()
-    send_twists(cell, [np.nan, 0.1, 0, 0, 0, 0], 0.2)
-    send_twists(cell, [0.0, 0.1, 0, 0, 0, 0], 0.2, frame="camera")
+    hand.push(np.nan, 0.1, 0, 0, 0, 0, seconds=0.2)
+    hand.frame = "camera"
+    hand.push(0.0, 0.1, 0, 0, 0, 0, seconds=0.2)
     np.testing.assert_allclose(cell.targets[-1], start)
+
+
+def test_a_person_takes_over_from_the_policy_within_50_ms(cell, hand):
+    latencies = []
+    for _ in range(10):
+        assert cell.set_mode(CommandState.POLICY).success
+        hand.close()  # samples by hand, so that the moment of the first push is known
+        time.sleep(0.05 + 0.013 * len(latencies) % 0.01)
+        hand.values = np.array([0.0, 0.1, 0, 0, 0, 0])
+        seen, begin = len(cell.states), time.monotonic()
+        hand.sample()
+        while not any(state.intervention for state in cell.states[seen:]):
+            assert time.monotonic() < begin + 2.0, "no takeover"
+            time.sleep(0.0005)
+        latencies.append(time.monotonic() - begin)
+        assert cell.states[-1].mode == CommandState.TELEOP
+        hand.values = np.zeros(6)
+        hand.sample()
+    print(f"takeover: median {1e3 * np.median(latencies):.1f} ms, longest {1e3 * max(latencies):.1f} ms")
+    assert np.median(latencies) < 0.05
+
+
+def test_stop_and_resume_services(cell, hand):
+    cell.set_mode(CommandState.TELEOP)
+    time.sleep(0.1)
+    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.4)
+    answer = cell.stop()
+    assert answer.success, answer.message
+    state = cell.states[-1]
+    assert state.mode == CommandState.STOPPED and speed(state) == 0.0
+    sent = len(cell.targets)
+    time.sleep(0.2)
+    assert len(cell.targets) <= sent + 1, "nothing is sent any more"
+    assert cell.stop().success, "a second stop finds it done"
+    cell.pose = cell.pose + np.array([0, 0.05, 0, 0, 0, 0, 0])  # guided by hand
+    time.sleep(0.4)
+    assert cell.resume().success and cell.states[-1].mode == CommandState.HOLD
+    np.testing.assert_allclose(cell.targets[-1], cell.pose, atol=1e-9)
+    answer = cell.resume()
+    assert not answer.success and "nothing to do in HOLD" in answer.message
+
+
+def test_the_dead_man_button_over_dds(cell, start_control):
+    start_control(teleop={"clutch_button": 1}, safety={"dead_man": ["teleop"]})
+    hand = Hand(cell)
+    hand.held = False
+    cell.set_mode(CommandState.TELEOP)
+    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.3)
+    assert cell.pose[0] == 0.5 and "dead-man" in cell.states[-1].text
+    hand.held = True
+    hand.push(0, 0, 0, 0, 0, 0, seconds=0.1)
+    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.4)
+    assert cell.pose[0] > 0.51
+    hand.held = False
+    cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
+    hand.close()
+
+
+def test_a_contact_stops_the_arm_and_a_person_goes_on(cell, start_control):
+    cell.force = 5.0
+    start_control(safety={"force_limit_N": 30.0})
+    hand = Hand(cell)
+    assert cell.set_mode(CommandState.TELEOP).success
+    time.sleep(0.1)
+    hand.push(0, 0, -0.1, 0, 0, 0, seconds=0.3)
+    cell.force = 45.0
+    cell.wait(lambda: cell.states[-1].mode == CommandState.FAULT, "the fault", 1.0)
+    assert "contact: force 45.0 N (limit 30.0 N)" in cell.states[-1].text
+    cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
+    cell.force = 0.0
+    hand.push(0, 0, 0, 0, 0, 0, seconds=0.1)
+    assert cell.resume().success
+    hand.close()
+
+
+def test_diagnostics_name_what_was_refused(cell, hand):
+    arrays = []
+    cell.node.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, qos.EVENT)
+    hand.frame = "camera"
+    cell.wait(lambda: len(arrays) >= 3, "diagnostics")
+    statuses = {status.name: status for status in arrays[-1].status}
+    twist = {item.key: item.value for item in statuses["control: teleop/twist"].values}
+    pose = {item.key: item.value for item in statuses["control: robot/ee_pose"].values}
+    assert int(twist["refused: frame"]) > 20 and 50 < float(pose["rate_hz"]) < 150
+    assert statuses["control: mode"].message.startswith("STOPPED") and "control: loop" in statuses
 
 
 def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):
