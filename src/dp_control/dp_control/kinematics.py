@@ -37,6 +37,9 @@ _SMOOTH_WEIGHT = 1e-4
 _CORRECTION = (1.0, 4.0)  # m/s^2, rad/s^2
 _CORRECTION_S = 0.02
 _CORRECTION_PERIODS = 2.5
+# Damping by the speed of the correction: with a large error that cannot be corrected, the optimum for a direction of
+# small effect changes faster than joints can follow; the damped one changes at most at some 20 /s.
+_ERROR_DAMPING_S = 0.02
 # A pose that moves faster than the cell's limits by this factor jumps, and is approached like any other error.
 _OVERSPEED = 1.2
 # Null-space motion towards the posture.
@@ -191,11 +194,12 @@ class QpKinematics:
     ) -> tuple[Array | None, tuple[str, ...]]:
         """The optimal joint velocities, None if the solver finds none; and names of what was in the way."""
         here = self.model.placement(state.joints)
-        twist = WEIGHT * self._twist(here, target, state.target or target, period_s)
+        ahead, correction = self._twist(here, target, state.target or target, period_s)
+        twist = WEIGHT * (ahead + correction)
         jacobian = WEIGHT[:, None] * self.model.jacobian(state.joints)
-        singularity = Singularity(jacobian)
-        pull = _limited(_POSTURE_RATE_HZ * (state.posture - state.joints), _POSTURE_SPEED_RAD_S)
-        pull = singularity.null_space(pull)
+        singularity = Singularity(jacobian, _ERROR_DAMPING_S * float(np.linalg.norm(WEIGHT * correction)))
+        pull = singularity.null_space(_POSTURE_RATE_HZ * (state.posture - state.joints))
+        pull = _limited(pull, _POSTURE_SPEED_RAD_S)
         hessian = jacobian.T @ jacobian
         hessian.flat[:: len(pull) + 1] += singularity.damping + _POSTURE_WEIGHT + _SMOOTH_WEIGHT
         gradient = -(jacobian.T @ twist + _POSTURE_WEIGHT * pull + _SMOOTH_WEIGHT * state.velocity)
@@ -228,21 +232,22 @@ class QpKinematics:
         )
         return x if flag > 0 and np.isfinite(x).all() else None
 
-    def _twist(self, here: Any, target: Any, before: Any, period_s: float) -> Array:
-        """Wanted twist (6,) m/s, rad/s, base axes: of the pose, and to correct the error left from before."""
+    def _twist(self, here: Any, target: Any, before: Any, period_s: float) -> tuple[Array, Array]:
+        """Wanted twist (6,) m/s, rad/s, base axes: of the pose itself, and to correct the error left from before."""
         log3 = self._pin.log3
         error = target.translation - here.translation, log3(target.rotation @ here.rotation.T)
         moved = target.translation - before.translation, log3(target.rotation @ before.rotation.T)
         settling_s = max(_CORRECTION_S, _CORRECTION_PERIODS * period_s)
-        twist = np.empty(6)
+        ahead, correction = np.empty(6), np.empty(6)
         for index, (braking, speed) in enumerate(zip(_CORRECTION, self._speed, strict=True)):
-            ahead = _limited(moved[index] / period_s, speed)
-            left = error[index] - ahead * period_s
+            part = slice(3 * index, 3 * index + 3)
+            ahead[part] = _limited(moved[index] / period_s, speed)
+            left = error[index] - ahead[part] * period_s
             distance, creep = math.sqrt(left @ left), braking * settling_s
             # approach_speed over the distance, written so that it is exact at 0.
             rate = 2.0 * braking / (math.sqrt(creep * creep + 2.0 * braking * distance) + creep)
-            twist[3 * index : 3 * index + 3] = _limited(ahead + rate * left, speed)
-        return twist
+            correction[part] = _limited(rate * left, speed)
+        return ahead, correction
 
     def _solution(self, state: _State, active: tuple[str, ...]) -> JointSolution:
         residual_m = residual_rad = math.inf

@@ -37,14 +37,14 @@ class Singularity:
         damped: True when near enough to a singularity to be damped.
     """
 
-    def __init__(self, jacobian: Array) -> None:
-        """Decompose ``jacobian`` (6, n), rows already weighted with :data:`WEIGHT`."""
+    def __init__(self, jacobian: Array, damping: float = 0.0) -> None:
+        """Decompose ``jacobian`` (6, n), rows already weighted with :data:`WEIGHT`; ``damping`` is added to its own."""
         self._jacobian = jacobian
         squares, self._axes = np.linalg.eigh(jacobian @ jacobian.T)
         self._values = np.sqrt(np.maximum(squares, 0.0))  # ascending
         near = max(0.0, 1.0 - squares[0] / _DAMPED**2)
         self.damped = near > 0.0
-        self.damping = _BASE_DAMPING + _DAMPING * near
+        self.damping = _BASE_DAMPING + _DAMPING * near + damping
         self._inverse = 1.0 / (squares + self.damping)
 
     def null_space(self, velocity: Array) -> Array:
