@@ -201,13 +201,8 @@ class InputGate:
         texts = [gate.rate_problem(self._minimum_rate) or gate.jump_problem(t_ns) for gate in robot]
         return tuple(text for text in texts if text)
 
-    def inputs(self, t_ns: int, problems: tuple[str, ...] | None = None) -> ControlInputs:
-        """The newest accepted samples, without events.
-
-        Args:
-            t_ns: present ROS time.
-            problems: those of :meth:`problems`, where the caller has them from a moment ago.
-        """
+    def inputs(self, t_ns: int) -> ControlInputs:
+        """The newest accepted samples at the present ROS time, without events."""
         width, dead_man = self.width.newest, self.dead_man.newest
         return ControlInputs(
             measured_pose=self.pose.newest,
@@ -216,5 +211,5 @@ class InputGate:
             joints=None if self.joints is None else self.joints.newest,
             wrench=None if self.wrench is None else self.wrench.newest,
             dead_man=None if dead_man is None else DeadMan(dead_man.t_ns, bool(dead_man.value[0] > 0.5)),
-            stream_problems=self.problems(t_ns) if problems is None else problems,
+            stream_problems=self.problems(t_ns),
         )

@@ -75,8 +75,6 @@ class ControlSubscriptions:
         self._lock = threading.Lock()
         self._chunks: list[Chunk] = []
         self._widths: list[float] = []
-        self._problems: tuple[str, ...] = ()
-        self._problems_due_ns = 0
         streams = contract.streams
         subscribe = node.create_subscription
         subscribe(PoseStamped, streams["ee_pose"].topic, self._on_pose, qos.SENSOR_IN)
@@ -93,10 +91,8 @@ class ControlSubscriptions:
 
     def take(self, t_ns: int) -> ControlInputs:
         """The newest samples, and the events since the last call."""
-        if not 0 <= self._problems_due_ns - t_ns <= 100_000_000:
-            self._problems, self._problems_due_ns = self.gate.problems(t_ns), t_ns + 100_000_000
         with self._lock:
-            inputs = self.gate.inputs(t_ns, self._problems)
+            inputs = self.gate.inputs(t_ns)
             if self._chunks or self._widths:
                 inputs = replace(inputs, chunks=tuple(self._chunks), widths=tuple(self._widths))
                 self._chunks.clear()
