@@ -22,6 +22,7 @@ COMMANDS = {
     "dataset": "build a training store from bags, or describe one",
     "train": "train a policy from a store",
     "eval": "score a checkpoint in the simulated cell or on Push-T",
+    "bench": "time code: the control loop, its motion and its faults",
     "benchmark": "compare methods and samplers on Push-T",
     "bag": "describe a recorded episode",
     "import": "make a checkpoint of real-stanford/diffusion_policy or LeRobot one of ours",

@@ -33,7 +33,7 @@ from dp_ros.pacing import uses_sim_time
 
 #: Below 50, at which Linux's real-time kernel serves interrupts: the network must go on.
 DEFAULT_PRIORITY = 40
-DEFAULT_SWITCH_INTERVAL_S = 0.0005
+DEFAULT_SWITCH_INTERVAL_S = 0.0001
 # linux/prctl.h, sys/mman.h (x86, arm), linux/capability.h
 _PR_SET_TIMERSLACK = 29
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4

@@ -1,0 +1,1 @@
+"""`dp bench control`: period of the loop, smoothness of the motion, fault episodes."""
