@@ -137,7 +137,7 @@ class EffortBackEnd:
         """Count this cycle: its torque lasts about as long as the one before."""
         held_s = self._period_s if self._sent_ns is None else 1e-9 * (t_ns - self._sent_ns)
         self._sent_ns = t_ns
-        return self._delay.update(held_s + 1e-9 * (t_ns - joints.t_ns))
+        return self._delay.update(held_s + 1e-9 * (t_ns - joints.t_ns), self._law.delay_limit_s)
 
     def _stale(self, joints: JointMeasurement, t_ns: int) -> bool:
         return not -CLOCK_TOLERANCE_NS <= t_ns - joints.t_ns <= 1e9 * self._max_age_s
@@ -151,7 +151,8 @@ class EffortBackEnd:
             age = f"{(t_ns - joints.t_ns) * 1e-9:.3f} s old (limit {self._max_age_s} s)"
             return f"joint state on {self._stream.topic} is {age}: no torque. {self._refused}".rstrip()
         if self._delay.too_slow:
-            return f"torque loop too slow: measurement and torque span more than {1e3 * DelayWatch.LIMIT_S:.0f} ms"
+            limit_ms = 1e3 * self._law.delay_limit_s
+            return f"torque loop too slow: more than {limit_ms:.1f} ms from a measurement to the end of its torque"
         return self._topic.problem(t_ns)
 
     def close(self) -> None:

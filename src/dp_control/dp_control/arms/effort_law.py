@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ Array = NDArray[np.float64]
 # Slower, the delay of a period eats the damping of the wrist's small inertia.
 LOWEST_RATE_HZ = 200.0
 DESIGN_PERIOD_S = 0.01
+# Of the delay margin at the start, this share may be used: the margin shrinks where the arm's inertia does.
+USABLE_MARGIN = 0.85
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,28 @@ class JointMeasurement:
     velocity: Array
 
 
+def delay_margin_s(stiffness: Array, inertia: Array, ratio: float) -> float:
+    """Delay in its loop at which the fastest mode of the law begins to grow, s.
+
+    A mass with spring ``w^2`` and damper ``2 ratio w``, both delayed, has its gain crossover at ``x w`` with
+    ``x^2 = 2 ratio^2 + sqrt(4 ratio^4 + 1)`` and there a phase margin of ``atan(2 ratio x)``.
+
+    Args:
+        stiffness: (6,) N/m | Nm/rad.
+        inertia: (6, 6) kg | kg m2 at the end effector.
+        ratio: of the damping.
+    """
+    fastest = math.sqrt(np.linalg.eigvals(np.linalg.solve(inertia, np.diag(stiffness))).real.max())
+    crossover = math.sqrt(2.0 * ratio**2 + math.sqrt(4.0 * ratio**4 + 1.0))
+    return math.atan(2.0 * ratio * crossover) / (crossover * fastest)
+
+
 class DelayWatch:
     """Tells a torque loop that is too slow to be stable from one that hiccups.
 
-    The law of a cell with moderate stiffness stands 15 ms between measurement and the end of its torque; beyond, its
-    damping drives the arm. Three such cycles within about 150 make it too slow, until they are forgiven.
+    Three cycles over the limit within about 150 make it too slow, until they are forgiven.
     """
 
-    LIMIT_S = 0.015
     _TOLERATED = 3.0
     _FORGIVEN_PER_CYCLE = 0.02
 
@@ -43,9 +60,9 @@ class DelayWatch:
         self._late = 0.0
         self.too_slow = False
 
-    def update(self, delay_s: float) -> bool:
-        """Count one cycle; ``delay_s`` from the measurement to the end of its torque. Returns :attr:`too_slow`."""
-        if delay_s > self.LIMIT_S:
+    def update(self, delay_s: float, limit_s: float) -> bool:
+        """Count one cycle; ``delay_s`` from the measurement to the end of its torque. Returns ``too_slow``."""
+        if delay_s > limit_s:
             self._late = min(self._late + 1.0, self._TOLERATED)
         else:
             self._late = max(self._late - self._FORGIVEN_PER_CYCLE, 0.0)
@@ -55,6 +72,9 @@ class DelayWatch:
 
 class EffortLaw:
     """Joint torques from a target pose and measured joints, one call each period. One thread.
+
+    Attributes:
+        delay_limit_s: longest time from a measurement to the end of its torque; infinite before the start.
 
     Args:
         contract: gains, period, posture, who carries the arm.
@@ -77,6 +97,7 @@ class EffortLaw:
         self._torque = np.zeros(joints)
         self._calls = 0
         self._anew = True
+        self.delay_limit_s = math.inf
 
     def start(self, position: Array) -> CartesianImpedance:
         """Begin at measured joints (n,) rad, which become the null-space posture unless the contract names one.
@@ -85,6 +106,8 @@ class EffortLaw:
         """
         posture = np.array(self._robot.posture_rad or position, dtype=float)
         inertia = end_effector_inertia(self._model.jacobian(posture), self._mass(posture))
+        margin_s = delay_margin_s(self._gains.stiffness, inertia, self._gains.damping_ratio)
+        self.delay_limit_s = USABLE_MARGIN * margin_s
         self._law = CartesianImpedance(self._gains, np.diag(inertia), posture, self._period_s)
         self._law.reset(self._torque)
         self._calls, self._anew = 0, False

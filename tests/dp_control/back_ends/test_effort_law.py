@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from dp_control.arms.effort_law import DelayWatch, EffortLaw, JointMeasurement
+from dp_control.arms.effort_law import DelayWatch, EffortLaw, JointMeasurement, delay_margin_s
 from dp_control.robot_model import RobotModel
 from dp_core.configuration import ConfigurationError
 from dp_core.contract import Contract, load_contract
@@ -157,10 +157,41 @@ def test_a_contract_that_does_not_fit_is_refused(change, words):
 def test_hiccups_are_forgiven_and_a_slow_loop_is_not():
     watch = DelayWatch()
     for _ in range(20):
-        assert not watch.update(0.04)
-        assert not any(watch.update(0.006) for _ in range(60))
-    assert [watch.update(0.02) for _ in range(3)] == [False, False, True]
+        assert not watch.update(0.04, 0.015)
+        assert not any(watch.update(0.006, 0.015) for _ in range(60))
+    assert [watch.update(0.02, 0.015) for _ in range(3)] == [False, False, True]
     # It stays too slow until it has been regular for a while.
-    regular = [watch.update(0.006) for _ in range(200)]
+    regular = [watch.update(0.006, 0.015) for _ in range(200)]
     assert all(regular[:100]) and not any(regular[160:])
-    assert not watch.too_slow
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+def test_a_delayed_mass_is_stable_below_the_margin_and_not_above(ratio):
+    stiffness, mass = 900.0, 0.7
+    margin_s = delay_margin_s(np.full(6, stiffness), mass * np.eye(6), ratio)
+    damping = 2.0 * ratio * np.sqrt(stiffness * mass)
+    period_s = 1e-4
+    for share, grows in ((0.93, False), (1.07, True)):
+        delay = round(share * margin_s / period_s)
+        states = [(0.01, 0.0)]
+        for _ in range(20000):
+            x, v = states[-1]
+            old_x, old_v = states[max(0, len(states) - 1 - delay)]
+            v += (-stiffness * old_x - damping * old_v) / mass * period_s
+            states.append((x + v * period_s, v))
+        assert (np.abs(states[-3000:]).max() > np.abs(states[3000:6000]).max()) == grows
+
+
+def test_the_delay_limit_of_the_simulated_cell_leaves_room_for_two_periods():
+    law = EffortLaw(CELL, MODEL)
+    law.start(SimulatedCell("place", 3).state().joint_position)
+    assert 2.0 / CELL.control.rate_hz < law.delay_limit_s < 0.03
+    # And the arm is stable just within it: delayed by all of it but one period.
+    contract = contract_with(500.0)
+    loop = Loop(contract, delay=int(law.delay_limit_s * 500.0) - 1)
+    pose = loop.cell.ee_pose()
+    loop.cell.apply_wrench([8.0, 5.0, 0.0], [0.6, 0.3, 0.3])
+    loop.hold(0.3, pose)
+    loop.cell.apply_wrench(np.zeros(3))
+    loop.hold(1.5, pose)
+    assert np.abs(loop.cell.state().joint_velocity).max() < 0.01
