@@ -89,7 +89,10 @@ class PositionRegion:
         return None
 
     def slowed(self, position: Vector, velocity: Vector, speed: Speed) -> tuple[Vector, tuple[str, ...]]:
-        """Velocity whose part towards each boundary is at most ``speed(distance)``, and the names that acted."""
+        """Velocity whose part towards each boundary is at most ``speed(distance)``, and the names that acted.
+
+        When nothing acts the very same velocity is returned.
+        """
         names: tuple[str, ...] = ()
         v = list(velocity)
         for axis in range(3):
@@ -103,7 +106,8 @@ class PositionRegion:
                 if v[axis] < -allowed:
                     v[axis] = -allowed
                     names += (self._low_names[axis],)
-        velocity = (v[0], v[1], v[2])
+        if names:
+            velocity = (v[0], v[1], v[2])
         for name, box in self._keep_out:
             distance, outward = _distance(box, position)
             towards = -dot(velocity, outward)

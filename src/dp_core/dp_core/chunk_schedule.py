@@ -160,8 +160,6 @@ class ChunkSchedule:
             The final record of the chunk it replaces (or of the new one when it is refused), and whether the new one
             was taken. An older chunk than the present one, or one all late, is refused.
         """
-        if not isinstance(commanded, Motion):
-            commanded = Motion.at_rest(commanded)
         sending_ns = now_ns + self._latency_ns
         if self._path is not None:
             sending_ns = max(sending_ns, self._latest_ns)

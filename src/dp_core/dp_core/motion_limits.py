@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from dp_core import rotations
 from dp_core.allowed_region import ConeRegion, PositionRegion
 from dp_core.limits import MotionLimits, SafetySpec
-from dp_core.motion_shield import MotionShield, ShieldState, at_rest
-from dp_core.poses import quat_from_rotvec, quat_inverse, quat_multiply, quat_normalise, rotvec_from_quat
+from dp_core.motion_shield import MotionShield, RegionCheck, ShieldState, at_rest
 from dp_core.rotations import Quaternion, Vector
 from dp_core.stopping import Stop, basis, displacements, reach
 from dp_core.tracking_law import TrackingLaw
@@ -33,6 +32,9 @@ Array = NDArray[np.float64]
 
 # Inputs are clipped to this (SI units): their squares stay finite, and no limit is near it.
 LARGEST_INPUT = 1e6
+
+# Wanted velocity, and what would have been wanted a period ago.
+_Wanted = tuple[Vector, Vector]
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,10 @@ class LimiterState(NamedTuple):
     quat: Quaternion
     linear: ShieldState
     angular: ShieldState
-    linear_memory: tuple[Vector, Vector]
-    angular_memory: tuple[Vector, Vector]
+    linear_plan: Vector
+    angular_plan: Vector
     reference_acceleration: Array | None
+    references: tuple[Vector | None, Vector | None]
 
 
 class MotionLimiter:
@@ -93,6 +96,8 @@ class MotionLimiter:
         self._position: Vector = rotations.ZERO
         self._quat: Quaternion = (0.0, 0.0, 0.0, 1.0)
         self._reference_acceleration: Array | None = None
+        # Mean velocities of the references over the last period, while poses are followed.
+        self._references: tuple[Vector | None, Vector | None] = (None, None)
 
     @property
     def motion(self) -> Motion:
@@ -116,7 +121,7 @@ class MotionLimiter:
         """State to go back to with :meth:`restore` after a step that was only tried."""
         return LimiterState(
             self._position, self._quat, self._linear.state, self._angular.state,
-            self._linear_law.memory, self._angular_law.memory, self._reference_acceleration,
+            self._linear_law.planned, self._angular_law.planned, self._reference_acceleration, self._references,
         )  # fmt: skip
 
     def restore(self, state: LimiterState) -> None:
@@ -124,8 +129,8 @@ class MotionLimiter:
         self._position, self._quat = state.position, state.quat
         self._linear.restore(state.linear)
         self._angular.restore(state.angular)
-        self._linear_law.memory, self._angular_law.memory = state.linear_memory, state.angular_memory
-        self._reference_acceleration = state.reference_acceleration
+        self._linear_law.planned, self._angular_law.planned = state.linear_plan, state.angular_plan
+        self._reference_acceleration, self._references = state.reference_acceleration, state.references
 
     def brake(self) -> tuple[str, ...]:
         """One period of the verified stop; at rest it stays. Nothing is limited, so no names."""
@@ -144,9 +149,10 @@ class MotionLimiter:
         Returns:
             Names of the limits that acted.
         """
-        wanted = _clipped(twist)
-        self._reference_acceleration = None
-        return self._move((wanted[0], wanted[1], wanted[2]), (wanted[3], wanted[4], wanted[5]), [])
+        vx, vy, vz, wx, wy, wz = _clipped(twist)
+        self._reference_acceleration, self._references = None, (None, None)
+        linear, angular = (vx, vy, vz), (wx, wy, wz)
+        return self._move((linear, linear), (angular, angular), [])
 
     def follow_pose(self, pose: Array, twist: Array, acceleration: Array) -> tuple[str, ...]:
         """One period towards a moving pose.
@@ -174,31 +180,45 @@ class MotionLimiter:
         angular = self._wanted_angular(quat, velocity[3:], mean[3:], names)
         return self._move(linear, angular, names)
 
-    def _wanted_linear(self, target: Vector, velocity: list[float], mean: list[float], names: list[str]) -> Vector:
-        wanted = (velocity[0] + mean[0], velocity[1] + mean[1], velocity[2] + mean[2])
-        target, wanted, outside = self._region.projected(target, wanted)
+    def _wanted_linear(self, target: Vector, velocity: list[float], mean: list[float], names: list[str]) -> _Wanted:
+        reference = (velocity[0] + mean[0], velocity[1] + mean[1], velocity[2] + mean[2])
+        target, reference, outside = self._region.projected(target, reference)
         names.extend(outside)
-        before = rotations.add_scaled(target, wanted, -self._period_s)
+        before = rotations.add_scaled(target, reference, -self._period_s)
         error = rotations.add_scaled(self._position, before, -1.0)
-        return _closing(wanted, error, self._linear_law)
+        last, self._references = self._references[0] or reference, (reference, self._references[1])
+        return _closing(self._linear_law, self._linear.velocity, reference, last, error)
 
-    def _wanted_angular(self, target: Quaternion, velocity: list[float], mean: list[float], names: list[str]) -> Vector:
-        wanted = (velocity[0] + mean[0], velocity[1] + mean[1], velocity[2] + mean[2])
-        target, wanted, outside = self._cone.projected(target, wanted)
+    def _wanted_angular(
+        self, target: Quaternion, velocity: list[float], mean: list[float], names: list[str]
+    ) -> _Wanted:
+        reference = (velocity[0] + mean[0], velocity[1] + mean[1], velocity[2] + mean[2])
+        target, reference, outside = self._cone.projected(target, reference)
         names.extend(outside)
-        wanted, _ = self._angular_law.limited_speed(wanted)
-        before = rotations.quat_turned(target, rotations.scaled(wanted, -self._period_s))
-        return _closing(wanted, rotations.rotvec_between(before, self._quat), self._angular_law)
+        reference, _ = self._angular_law.limited_speed(reference)
+        before = rotations.quat_turned(target, rotations.scaled(reference, -self._period_s))
+        error = rotations.rotvec_between(before, self._quat)
+        last, self._references = self._references[1] or reference, (self._references[0], reference)
+        return _closing(self._angular_law, self._angular.velocity, reference, last, error)
 
-    def _move(self, linear: Vector, angular: Vector, names: list[str]) -> tuple[str, ...]:
-        linear, fast = self._linear_law.limited_speed(linear)
-        linear, walls = self._region.slowed(self._position, linear, self._linear_law.wall_speed)
-        _advance(self._linear, self._linear_law, linear, fast, "linear", names, self._linear_problem)
+    def _move(self, linear: _Wanted, angular: _Wanted, names: list[str]) -> tuple[str, ...]:
+        """One tick towards the wanted velocities (now, and a period ago)."""
+        law, speed = self._linear_law, self._linear_law.wall_speed
+        wanted, fast = law.limited_speed(linear[0])
+        wanted, walls = self._region.slowed(self._position, wanted, speed)
+        before = rotations.add_scaled(self._position, self._linear.velocity, -self._period_s)
+        last, _ = self._region.slowed(before, law.limited_speed(linear[1])[0], speed)
+        _advance(self._linear, law, (wanted, last), fast, "linear", names, self._linear_problem)
         names.extend(walls)
-        angular, fast = self._angular_law.limited_speed(angular)
-        angular, walls = self._cone.slowed(self._quat, angular, self._angular_law.wall_speed)
-        _advance(self._angular, self._angular_law, angular, fast, "angular", names, self._angular_problem)
-        names.extend(walls)
+        law, speed = self._angular_law, self._angular_law.wall_speed
+        wanted, fast = law.limited_speed(angular[0])
+        last = law.limited_speed(angular[1])[0]
+        if self._cone.active:
+            wanted, walls = self._cone.slowed(self._quat, wanted, speed)
+            turned = rotations.quat_turned(self._quat, rotations.scaled(self._angular.velocity, -self._period_s))
+            last, _ = self._cone.slowed(turned, last, speed)
+            names.extend(walls)
+        _advance(self._angular, law, (wanted, last), fast, "angular", names, self._angular_problem)
         self._integrate()
         return tuple(dict.fromkeys(names))
 
@@ -207,9 +227,8 @@ class MotionLimiter:
         self._quat = rotations.quat_turned(self._quat, rotations.scaled(self._angular.velocity, self._period_s))
 
     def _forget(self) -> None:
-        self._reference_acceleration = None
-        self._linear_law.forget(self._linear.velocity, self._linear.acceleration)
-        self._angular_law.forget(self._angular.velocity, self._angular.acceleration)
+        self._reference_acceleration, self._references = None, (None, None)
+        self._linear_law.planned, self._angular_law.planned = self._linear.acceleration, self._angular.acceleration
 
     def _linear_problem(self, velocity: Vector, stop: Stop) -> str | None:
         """Constraint on the position that the next step and its stop would violate, or None."""
@@ -236,10 +255,18 @@ class MotionLimiter:
         return self._cone.worsened(self._quat, turns, (travelled[-1] - travelled).tolist())
 
 
-def _advance(shield, law, wanted, fast, kind, names, check) -> None:  # type: ignore[no-untyped-def]
+def _advance(
+    shield: MotionShield,
+    law: TrackingLaw,
+    wanted: _Wanted,
+    fast: bool,
+    kind: str,
+    names: list[str],
+    check: RegionCheck,
+) -> None:
     """One tick of one 3-vector: law, then shield; adds the names of what acted."""
-    proposal, strong, jerky = law.acceleration(wanted, shield.velocity, shield.acceleration)
-    if at_rest(wanted, rotations.ZERO) and at_rest(shield.velocity, shield.acceleration):
+    proposal, strong, jerky = law.acceleration(wanted[0], wanted[1], shield.velocity, shield.acceleration)
+    if at_rest(wanted[0], rotations.ZERO) and at_rest(shield.velocity, shield.acceleration):
         proposal = rotations.scaled(shield.velocity, -1.0 / law.period_s)
     problem = shield.propose(proposal, check)
     if fast or problem == "velocity":
@@ -252,12 +279,15 @@ def _advance(shield, law, wanted, fast, kind, names, check) -> None:  # type: ig
         names.append(problem)
 
 
-def _closing(reference: Vector, error: Vector, law: TrackingLaw) -> Vector:
-    """Velocity that takes ``error`` (from the reference to the arm) to zero while the reference moves."""
-    distance = rotations.norm(error)
-    if distance == 0.0:
-        return reference
-    return rotations.add_scaled(reference, error, -law.closing_speed(distance) / distance)
+def _closing(law: TrackingLaw, velocity: Vector, reference: Vector, last: Vector, error: Vector) -> _Wanted:
+    """Velocities that take ``error`` (from the reference to the arm) to zero: now, and a period ago.
+
+    The error of the last period is taken to be this one less what has moved since. Taking it from there, instead of
+    remembering it, keeps noise of the reference and its jumps from being differentiated.
+    """
+    moved = rotations.add_scaled(velocity, last, -1.0)
+    before = rotations.add_scaled(error, moved, -law.period_s)
+    return law.closing_velocity(reference, error), law.closing_velocity(last, before)
 
 
 def _clipped(values: Array) -> list[float]:
@@ -268,100 +298,3 @@ def _unit(quat: Quaternion, otherwise: Quaternion = (0.0, 0.0, 0.0, 1.0)) -> Qua
     x, y, z, w = quat
     size = (x * x + y * y + z * z + w * w) ** 0.5
     return (x / size, y / size, z / size, w / size) if size > 1e-9 else otherwise
-
-
-def follow_twist(motion: Motion, twist: Array, dt_s: float, limits: MotionLimits) -> tuple[Motion, tuple[str, ...]]:
-    """Move with the wanted twist for one period.
-
-    Args:
-        motion: state of the last period.
-        twist: (6,) wanted twist in the base frame; zeros brake to a stop.
-        dt_s: period, s.
-        limits: see the module.
-
-    Returns:
-        The next motion and the names of the limits that were active.
-    """
-    active: list[str] = []
-    linear = _limited(np.asarray(twist[:3], dtype=np.float64), limits.linear_velocity_m_s, "linear_velocity", active)
-    angular = _limited(
-        np.asarray(twist[3:], dtype=np.float64), limits.angular_velocity_rad_s, "angular_velocity", active
-    )
-    linear = _towards(motion.twist[:3], linear, limits.linear_acceleration_m_s2 * dt_s, "linear_acceleration", active)
-    angular = _towards(
-        motion.twist[3:], angular, limits.angular_acceleration_rad_s2 * dt_s, "angular_acceleration", active
-    )
-    linear = _keep_inside(motion.pose[:3], linear, dt_s, limits, active)
-    pose = np.empty(7)
-    pose[:3] = motion.pose[:3] + linear * dt_s
-    pose[3:] = quat_normalise(quat_multiply(quat_from_rotvec(angular * dt_s), motion.pose[3:]))
-    return Motion(pose, np.concatenate([linear, angular])), tuple(active)
-
-
-def follow_pose(
-    motion: Motion, target: Array, target_twist: Array, dt_s: float, limits: MotionLimits
-) -> tuple[Motion, tuple[str, ...]]:
-    """Move towards a target pose that itself moves with ``target_twist``.
-
-    A target within the limits is met exactly, without lag; one beyond them is approached at the limits and met
-    without overshoot (the closing speed is kept below what the acceleration limit can still brake).
-
-    Args:
-        motion: state of the last period.
-        target: pose7 wanted at the end of this period.
-        target_twist: (6,) velocity of the target; zeros for a target at rest.
-        dt_s: period, s.
-        limits: see the module.
-    """
-    linear_error = np.asarray(target[:3], dtype=np.float64) - motion.pose[:3]
-    angular_error = rotvec_from_quat(quat_multiply(target[3:], quat_inverse(motion.pose[3:])))
-    linear = _old_closing(linear_error, target_twist[:3], limits.linear_acceleration_m_s2, dt_s)
-    angular = _old_closing(angular_error, target_twist[3:], limits.angular_acceleration_rad_s2, dt_s)
-    return follow_twist(motion, np.concatenate([linear, angular]), dt_s, limits)
-
-
-def _old_closing(error: Array, target_velocity: Array, acceleration: float, dt_s: float) -> Array:
-    """Velocity that closes ``error`` on a target moving with ``target_velocity``."""
-    feed_forward = np.asarray(target_velocity, dtype=np.float64)
-    # error is measured against the target at the END of the period, so the part due to its motion is taken out.
-    remaining = error - feed_forward * dt_s
-    distance = float(np.linalg.norm(remaining))
-    if distance < 1e-12:
-        return feed_forward
-    # Discrete braking: the largest v with v dt + v^2 / (2 a) <= distance, so that it can still stop on the target.
-    step = acceleration * dt_s
-    speed = min(distance / dt_s, 0.5 * (-step + np.sqrt(step * step + 8.0 * acceleration * distance)))
-    return feed_forward + remaining * (speed / distance)
-
-
-def _limited(vector: Array, limit: float, name: str, active: list[str]) -> Array:
-    norm = float(np.linalg.norm(vector))
-    if norm <= limit:
-        return vector
-    active.append(name)
-    return vector * (limit / norm)
-
-
-def _towards(current: Array, wanted: Array, step: float, name: str, active: list[str]) -> Array:
-    change = wanted - current
-    norm = float(np.linalg.norm(change))
-    if norm <= step:
-        return wanted
-    active.append(name)
-    return current + change * (step / norm)
-
-
-def _keep_inside(position: Array, velocity: Array, dt_s: float, limits: MotionLimits, active: list[str]) -> Array:
-    """Slow each axis in time to stop at the wall of the workspace box."""
-    low, high = np.asarray(limits.workspace_min_m), np.asarray(limits.workspace_max_m)
-    a = limits.linear_acceleration_m_s2 / np.sqrt(3.0)  # three axes may brake at once
-    step = a * dt_s
-    allowed = []
-    for room in (high - position, position - low):
-        braking = 0.5 * (-step + np.sqrt(step * step + 8.0 * a * np.maximum(room, 0.0)))
-        # Outside the box (it can start there) no motion farther out.
-        allowed.append(np.where(room > 0.0, np.minimum(braking, room / dt_s), 0.0))
-    kept = np.clip(velocity, -allowed[1], allowed[0])
-    if np.any(kept != velocity):
-        active.append("workspace")
-    return kept

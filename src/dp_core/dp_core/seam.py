@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from dp_core.limits import MotionLimits
 from dp_core.pose_spline import PathPoint
 from dp_core.rotations import (
@@ -25,14 +27,31 @@ from dp_core.rotations import (
     scaled,
 )
 
-# A fade alone uses at most this share of each limit; the rest is the path's.
-SHARE = 0.5
+# A fade alone uses at most these shares of the limits of velocity, acceleration and jerk; the rest is the path's. Less
+# would take longer, and lead farther aside while the difference in acceleration is taken back.
+SHARES = (0.5, 0.6, 0.7)
+# Times of a fade that are tried: each this much longer than the one before.
+LONGER = 1.2
+LONGEST_S = 20.0
 # Rates that differ by more than this many limits belong to paths that no arm could follow: not kept at the seam.
 LARGEST_RATE = 2.0
 # A fade of rotation leads aside by at most about this angle, far from where rotation vectors end (rad).
 LARGEST_ASIDE_RAD = 1.0
 # When there is time before the plan begins the fade takes it, unless it would lead aside by more than this (m, rad).
 ASIDE = (0.05, 0.2)
+
+
+def _sampled() -> np.ndarray:
+    """(3, 13, 3) first to third derivative of the unit-time quintic's parts at 13 times."""
+    u = np.linspace(0.0, 1.0, 13)
+    one, u2, u3, u4 = np.ones_like(u), u**2, u**3, u**4
+    first = (-30 * (u2 - 2 * u3 + u4), 1 - 18 * u2 + 32 * u3 - 15 * u4, u - 4.5 * u2 + 6 * u3 - 2.5 * u4)
+    second = (-60 * u + 180 * u2 - 120 * u3, -36 * u + 96 * u2 - 60 * u3, 1 - 9 * u + 18 * u2 - 10 * u3)
+    third = (-60 * one + 360 * u - 360 * u2, -36 * one + 192 * u - 180 * u2, -9 * one + 36 * u - 30 * u2)
+    return np.array([np.stack(parts, axis=1) for parts in (first, second, third)])
+
+
+_SAMPLES = _sampled()
 
 
 class SeamFade:
@@ -42,7 +61,7 @@ class SeamFade:
         before: point of the old path at the seam.
         path: point of the new path at the same time.
         least_s: shortest time of the fade; a large difference takes longer.
-        limits: see :data:`SHARE`.
+        limits: see :data:`SHARES`.
         available_s: time until the difference must be gone; all of it is taken where that leads not far aside.
     """
 
@@ -114,24 +133,20 @@ def _duration(
     available_s: float,
     aside: float,
 ) -> float:
-    """Time in which a quintic takes difference, rate and change to zero with modest peaks.
-
-    The factors are the peaks of the three parts of the quintic for unit time: 15/8, 5.7735 and 60 for a difference;
-    3.94 and 36 for a rate; 9 for a change.
-    """
-    d, v, a = norm(difference), norm(rate), norm(change)
-    speed, acceleration, jerk = (SHARE * limit for limit in limits)
-    unhurried_s = min(available_s, (d + aside) * 5.4 / max(v, 1e-9))
-    return max(
-        least_s,
-        unhurried_s,
-        1.875 * d / speed,
-        math.sqrt(5.7735 * d / acceleration),
-        (60.0 * d / jerk) ** (1.0 / 3.0),
-        3.94 * v / acceleration,
-        math.sqrt(36.0 * v / jerk),
-        9.0 * a / jerk,
-    )
+    """Shortest time in which a quintic takes difference, rate and change to zero with modest peaks."""
+    unhurried_s = min(available_s, (norm(difference) + aside) * 5.4 / max(norm(rate), 1e-9))
+    time_s = max(least_s, unhurried_s)
+    parts = np.array((difference, rate, change))
+    allowed = np.array([share * limit for share, limit in zip(SHARES, limits, strict=True)])
+    # No time makes the first rate and change smaller than they are.
+    allowed[:2] = np.maximum(allowed[:2], 1.05 * np.sqrt(np.square(parts[1:]).sum(axis=1)))
+    while time_s < LONGEST_S:
+        powers = np.array(((1.0,), (time_s,), (time_s * time_s,)))
+        peaks = np.sqrt(np.square(_SAMPLES @ (powers * parts)).sum(axis=2).max(axis=1))
+        if (peaks <= allowed * (time_s, time_s * time_s, time_s * time_s * time_s)).all():
+            break
+        time_s *= LONGER
+    return time_s
 
 
 def _quintic(t: float, duration: float) -> tuple[Vector, Vector, Vector]:

@@ -68,7 +68,7 @@ class StoppingSpeed:
 
 
 class TrackingLaw:
-    """One 3-vector of motion (linear, or angular): see the module. Holds w and b of the last tick.
+    """One 3-vector of motion (linear, or angular): see the module. Remembers only ``planned``, b of the last tick.
 
     Args:
         velocity: limit of the norm, per s; the others likewise.
@@ -88,12 +88,12 @@ class TrackingLaw:
         self._settling_jerk = SETTLING_JERK_SHARE * jerk
         self.period_s = period_s
         self.closing_speed = StoppingSpeed(
-            self._gain, CLOSING_ACCELERATION_SHARE * acceleration, CLOSING_JERK_SHARE * jerk, velocity
+            self._gain, CLOSING_ACCELERATION_SHARE * acceleration, CLOSING_JERK_SHARE * jerk, 1.01 * velocity
         )
         self.wall_speed = StoppingSpeed(
             self._gain, WALL_ACCELERATION_SHARE * acceleration, WALL_JERK_SHARE * jerk, 10.0 * velocity
         )
-        self.memory: tuple[Vector, Vector] = (ZERO, ZERO)
+        self.planned: Vector = ZERO
 
     def limited_speed(self, velocity: Vector) -> tuple[Vector, bool]:
         """``velocity`` with a norm that the limit allows, and whether it was above it."""
@@ -103,17 +103,29 @@ class TrackingLaw:
         k = self._speed / speed
         return (k * velocity[0], k * velocity[1], k * velocity[2]), speed > self._limit
 
-    def forget(self, velocity: Vector, acceleration: Vector) -> None:
-        """Take the present motion as the wanted one, after something else has moved the arm."""
-        self.memory = (velocity, acceleration)
+    def closing_velocity(self, reference: Vector, error: Vector) -> Vector:
+        """Velocity that takes ``error`` (from the reference to the arm) to zero while the reference moves."""
+        distance = norm(error)
+        if distance == 0.0:
+            return reference
+        k = self.closing_speed(distance) / distance
+        return (reference[0] - k * error[0], reference[1] - k * error[1], reference[2] - k * error[2])
 
-    def acceleration(self, wanted: Vector, velocity: Vector, acceleration: Vector) -> tuple[Vector, bool, bool]:
+    def acceleration(
+        self, wanted: Vector, last_wanted: Vector, velocity: Vector, acceleration: Vector
+    ) -> tuple[Vector, bool, bool]:
         """Acceleration of the next tick towards the wanted velocity.
+
+        Args:
+            wanted: w_k of the module's text.
+            last_wanted: w_{k-1}.
+            velocity: of the last tick.
+            acceleration: of the last tick.
 
         Returns:
             The acceleration, and whether its limit and that of jerk acted.
         """
-        last_wanted, last_planned = self.memory
+        last_planned = self.planned
         rate, mu = 1.0 / self.period_s, self._mu
         ex, ey, ez = velocity[0] - last_wanted[0], velocity[1] - last_wanted[1], velocity[2] - last_wanted[2]
         g = self._settling_gain(math.sqrt(ex * ex + ey * ey + ez * ez))
@@ -125,7 +137,7 @@ class TrackingLaw:
         if limited:
             k = self._acceleration / size
             bx, by, bz = k * bx, k * by, k * bz
-        self.memory = (wanted, (bx, by, bz))
+        self.planned = (bx, by, bz)
         jx = bx + mu * (acceleration[0] - last_planned[0]) - acceleration[0]
         jy = by + mu * (acceleration[1] - last_planned[1]) - acceleration[1]
         jz = bz + mu * (acceleration[2] - last_planned[2]) - acceleration[2]
