@@ -1,23 +1,15 @@
 """Commands as joint positions, for the controllers of ros2_controllers. Read in their sources, branch jazzy (4.42).
 
-JointTrajectoryController subscribes ``~/joint_trajectory``, reliable. A new trajectory replaces the old one whole; up
-to its first point the controller interpolates from where it is, and it refuses a trajectory whose last point has a
-velocity or lies in the past. Sent point by point it would therefore stop at each one. So each cycle sends a short
-trajectory with two points: the solution carried on at its velocity for a moment longer than the next message needs to
-arrive, and the end of a constant deceleration from there. While messages come, only the way to the first point is
-ever executed, at speed; when they stop coming, the second point brings the arm to rest. The stamp is the cycle's
-time: a message that a stalled network delivers late is refused as past, not executed.
+JointTrajectoryController subscribes ``~/joint_trajectory``, reliable; see :mod:`dp_control.arms.trajectory_stream`.
+Set ``interpolate_from_desired_state: true``, else it starts from the measured, lagging joints, and give it a clock
+that agrees with ours to a few milliseconds, for the stamps count.
 
-The controller must have ``interpolate_from_desired_state: true``; otherwise it restarts from the measured, lagging
-joints at each message.
-
-The forward command controllers subscribe ``~/commands``, reliable, and hold the last value for ever: use one only
-with hardware that limits velocity itself.
+The forward command controllers subscribe ``~/commands``, reliable, drop what is not finite and hold the last value for
+ever: use one only with hardware that limits velocity itself.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from builtin_interfaces.msg import Duration
 from dp_core.contract import Contract
 from dp_ros.messages import ns_to_stamp
@@ -26,36 +18,17 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from dp_control.arms.command_topic import CommandTopic
-from dp_control.interfaces import ArmCommand, Array, JointSolution
-
-# The first point lies this many periods ahead, and no less than this time: two lost messages, or this much jitter
-# of delivery, do not let the arm run into the deceleration.
-AHEAD_PERIODS = 3
-AHEAD_S = 0.03
-# Deceleration of the fastest joint to the second point, rad/s^2, and the shortest time for it.
-STOP_DECELERATION_RAD_S2 = 5.0
-STOP_S = 0.05
+from dp_control.arms.trajectory_stream import TrajectoryPoint, TrajectoryStream
+from dp_control.interfaces import ArmCommand, JointSolution
 
 
-def plan_stop(solution: JointSolution, ahead_s: float) -> tuple[Array, Array, float]:
-    """The two points of a trajectory that goes on and then stops.
-
-    Args:
-        solution: joint positions (n,) rad and velocities (n,) rad/s now.
-        ahead_s: time to the first point.
-
-    Returns:
-        Positions (n,) of the first point, which is passed at ``solution.velocity``; positions (n,) of the second, at
-        rest; time between them in seconds. A cubic between the two is a constant deceleration.
-    """
-    first = solution.position + solution.velocity * ahead_s
-    stop_s = max(STOP_S, float(np.max(np.abs(solution.velocity))) / STOP_DECELERATION_RAD_S2)
-    return first, first + 0.5 * solution.velocity * stop_s, stop_s
-
-
-def _duration(seconds: float) -> Duration:
-    sec, nanosec = divmod(round(1e9 * seconds), 1_000_000_000)
-    return Duration(sec=sec, nanosec=nanosec)
+def _point_message(point: TrajectoryPoint) -> JointTrajectoryPoint:
+    sec, nanosec = divmod(round(1e9 * point.time_s), 1_000_000_000)
+    return JointTrajectoryPoint(
+        positions=point.position.tolist(),
+        velocities=point.velocity.tolist(),
+        time_from_start=Duration(sec=sec, nanosec=nanosec),
+    )
 
 
 def _solution(command: ArmCommand) -> JointSolution:
@@ -72,24 +45,19 @@ class JointTrajectoryBackEnd:
     def __init__(self, node: Node, contract: Contract) -> None:
         topic = contract.robot.topic or "joint_trajectory_controller/joint_trajectory"
         self._topic = CommandTopic(node, JointTrajectory, topic, "the joint trajectory controller")
-        self._ahead_s = max(AHEAD_S, AHEAD_PERIODS / contract.control.rate_hz)
-        self._first = JointTrajectoryPoint(time_from_start=_duration(self._ahead_s))
-        self._last = JointTrajectoryPoint()
-        joint_names = list(contract.streams["joint_states"].joint_names)
-        self._message = JointTrajectory(joint_names=joint_names, points=[self._first, self._last])
-        self._last.velocities = [0.0] * len(joint_names)
+        self._stream = TrajectoryStream(1.0 / contract.control.rate_hz)
+        self._message = JointTrajectory(joint_names=list(contract.streams["joint_states"].joint_names))
 
     def send(self, command: ArmCommand) -> None:
-        """Publish the two points."""
-        solution = _solution(command)
-        first, last, stop_s = plan_stop(solution, self._ahead_s)
+        """Publish the trajectory of this cycle."""
+        points = self._stream.points(command.t_ns, _solution(command))
         self._message.header.stamp = ns_to_stamp(command.t_ns)
-        self._first.positions, self._first.velocities = first.tolist(), solution.velocity.tolist()
-        self._last.positions, self._last.time_from_start = last.tolist(), _duration(self._ahead_s + stop_s)
+        self._message.points = [_point_message(point) for point in points]
         self._topic.publish(self._message)
 
     def release(self) -> None:
         """Nothing to send: every trajectory ends at rest, and the controller stays at its end."""
+        self._stream.restart()
 
     def problem(self, t_ns: int) -> str:
         """A second publisher, or nobody who listens."""

@@ -1,0 +1,107 @@
+"""Control's side of a back end and a peer that plays the robot, each with an executor of its own, over real DDS."""
+
+import dataclasses
+import importlib.util
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import rclpy
+from dp_core.contract import load_contract
+from dp_ros.executor import LeanExecutor
+from rclpy.executors import MultiThreadedExecutor
+from rclpy.node import Node
+
+CONTRACT = load_contract("sim_franka")
+
+
+def robot_contract(**robot):
+    """The simulated cell's contract with another ``robot`` section and a rate that suits all back ends."""
+    control = dataclasses.replace(CONTRACT.control, rate_hz=250.0)
+    return dataclasses.replace(CONTRACT, control=control, robot=dataclasses.replace(CONTRACT.robot, **robot))
+
+
+class Side:
+    """A node that spins in a thread."""
+
+    def __init__(self, name, executor_class, context):
+        self.node = Node(name, context=context)
+        self.node.failure = ""  # as dp_ros's workers expect of a node
+        self.executor = executor_class(context=context)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
+
+    def _spin(self):
+        try:
+            self.executor.spin()
+        except rclpy.executors.ExternalShutdownException:
+            pass
+
+    def now_ns(self):
+        return self.node.get_clock().now().nanoseconds
+
+
+class Bench:
+    """Both sides. ``cycle`` does for a while what the control thread does with a back end."""
+
+    def __init__(self):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.control = Side("control", LeanExecutor, self.context)
+        self.robot = Side("robot", MultiThreadedExecutor, self.context)
+        self.made = []
+
+    def make(self, factory, contract):
+        made = factory(self.control.node, contract)
+        self.made.append(made)
+        return made
+
+    def cycle(self, until, what, step=lambda t_ns: None, timeout_s=10.0):
+        """Run 100 cycles a second until ``until()`` holds; returns the seconds it took."""
+        begun = time.monotonic()
+        while not until():
+            assert time.monotonic() - begun < timeout_s, f"waited {timeout_s} s in vain for {what}"
+            step(self.control.now_ns())
+            time.sleep(0.01)
+        return time.monotonic() - begun
+
+    def run_for(self, seconds, step):
+        end = time.monotonic() + seconds
+        self.cycle(lambda: time.monotonic() > end, "the end", step, seconds + 5)
+
+    def close(self):
+        for made in self.made:
+            made.close()
+        for side in (self.control, self.robot):
+            side.executor.shutdown(timeout_sec=2.0)
+        self.context.try_shutdown()
+
+
+@pytest.fixture
+def bench():
+    bench = Bench()
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def make_contract():
+    return robot_contract
+
+
+@pytest.fixture(scope="session")
+def robot_interfaces():
+    """franka_msgs, control_msgs and controller_manager_msgs: the installed ones, else compiled for the tests."""
+    if all(importlib.util.find_spec(name) for name in ("franka_msgs", "control_msgs", "controller_manager_msgs")):
+        return
+    path = Path(__file__).with_name("interface_overlay.py")
+    spec = importlib.util.spec_from_file_location("interface_overlay", path)
+    overlay = sys.modules["interface_overlay"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(overlay)
+    try:
+        overlay.use_overlay(overlay.build_overlay())
+    except overlay.OverlayError as error:
+        pytest.skip(f"interfaces of real robots: {error}")
