@@ -78,6 +78,7 @@ class ControlCore:
         self._plan = PlanExecution(contract, self.counters)
         self._gripper = GripperChannel(contract.gripper)
         self._yield_to: Array | None = None
+        self._rested_ns = 0
 
     @property
     def mode(self) -> Mode:
@@ -137,7 +138,9 @@ class ControlCore:
         pending = self._machine.pending
         if pending is None:
             return
-        problem = self._entry_problem(pending.mode, pending.since_ns, cycle)
+        # What is measured while the arm brakes is not where it will stand. (The clock may have been set back since.)
+        self._rested_ns = min(self._rested_ns, cycle.t_ns) if self._at_rest() else cycle.t_ns
+        problem = self._prepare_entry(pending.mode, max(pending.since_ns, self._rested_ns), cycle)
         if not problem:
             self._enter(pending.mode, pending.trigger, cycle)
             cycle.reached = True
@@ -145,8 +148,8 @@ class ControlCore:
             self._machine.pending = None
             cycle.refused = f"mode {pending.mode.name} not reached: {problem}"
 
-    def _entry_problem(self, mode: Mode, since_ns: int, cycle: _Cycle) -> str:
-        """Why the mode that was asked for cannot be entered yet; empty once the command stands where it starts."""
+    def _prepare_entry(self, mode: Mode, since_ns: int, cycle: _Cycle) -> str:
+        """Put the command where the mode that was asked for starts; returns why that cannot be done yet, or empty."""
         if self.mode in RUNNING and mode in RUNNING:
             return ""
         if not self._at_rest():

@@ -19,6 +19,9 @@ from dp_control.modes import Mode
 from dp_control.signals import ControlOutput
 from dp_msgs.srv import SetMode
 
+# Calls that wait for their turn, one of which is taken in each cycle; more are answered at once.
+MOST_WAITING = 20
+
 
 @dataclass
 class Request:
@@ -89,8 +92,10 @@ class ModeRequests:
         with self._lock:
             if first:
                 self._queue.appendleft(request)
-            else:
+            elif len(self._queue) < MOST_WAITING:
                 self._queue.append(request)
+            else:
+                request.answer.set_result(f"{MOST_WAITING} requests are waiting already")
         return request.answer
 
     async def _on_set_mode(self, request: SetMode.Request, response: SetMode.Response) -> SetMode.Response:

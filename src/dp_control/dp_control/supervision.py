@@ -142,8 +142,8 @@ class Supervisor:
         """True when the contact has been measured for long enough."""
         if wrench is None:
             return False
-        if self._contact_since_ns is None:
-            self._contact_since_ns = wrench.t_ns
+        if self._contact_since_ns is None or wrench.t_ns < self._contact_since_ns:
+            self._contact_since_ns = wrench.t_ns  # the first, or the first since the clock was set back
         return wrench.t_ns - self._contact_since_ns >= 1e9 * self._safety.contact_time_s
 
     def _description_problem(self, inputs: ControlInputs) -> str:

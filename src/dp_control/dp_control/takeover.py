@@ -20,13 +20,11 @@ class HandVerdict:
 
     Attributes:
         twist: (6,) to follow; None: brake.
-        alive: the twist is fresh.
         lost: it came once in this mode and has been gone for too long.
         text: why the arm brakes, or empty.
     """
 
     twist: Array | None
-    alive: bool = True
     lost: bool = False
     text: str = ""
 
@@ -85,7 +83,7 @@ class OperatorHand:
         if not problem:
             return None
         self._armed = False
-        return HandVerdict(None, alive=not stale, lost=stale and self._gone(t_ns), text=f"{problem}: holding")
+        return HandVerdict(None, lost=stale and self._gone(t_ns), text=f"{problem}: holding")
 
     def _dead_man_problem(self, mode: str, inputs: ControlInputs, t_ns: int) -> tuple[str, bool]:
         """Why the dead-man button forbids motion, or empty; and whether its stream is stale."""
@@ -106,7 +104,7 @@ class OperatorHand:
         if twist is None:
             self._armed = False
             text = f"no teleop/twist newer than {self._max_age_s} s: holding"
-            return HandVerdict(None, alive=False, lost=self._gone(t_ns), text=text)
+            return HandVerdict(None, lost=self._gone(t_ns), text=text)
         verdict = self.watch_dead_man("teleop", inputs, t_ns)
         if verdict is not None:
             return verdict
