@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 
 import pytest
@@ -62,3 +63,26 @@ def test_accelerate_is_looked_up_among_the_installed_packages(monkeypatch, tmp_p
     (tmp_path / "empty").mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path / "empty")])
     assert doctor.check_accelerate().state == doctor.WARN
+
+
+def test_without_permission_the_doctor_says_what_to_write_where():
+    """In a child without privileges and with the limits of an ordinary login."""
+    script = (
+        "import json, os, resource\n"
+        "from dp_bringup import doctor_real_time\n"
+        "resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))\n"
+        "resource.setrlimit(resource.RLIMIT_MEMLOCK, (8 << 20, 8 << 20))\n"
+        "if os.geteuid() == 0:\n"
+        "    os.setresuid(65534, 65534, 65534)\n"
+        "found = (doctor_real_time.check_memory_lock(), doctor_real_time.check_real_time())\n"
+        "print(json.dumps([finding.row() for finding in found]))\n"
+    )
+    # The interpreter of the probe must be one that nobody may start as well.
+    script = script.replace("found =", "import sys; sys.executable = '/bin/false'\nfound =")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    memory, priority = json.loads(done.stdout)
+    assert memory["state"] == priority["state"] == doctor.WARN
+    assert memory["found"] == "refused (memlock limit 8192 KiB, needs unlimited)"
+    assert priority["found"] == "SCHED_FIFO 40 refused (rtprio limit 0)"
+    for finding in (memory, priority):
+        assert "memlock unlimited" in finding["fix"] and "rtprio 90" in finding["fix"] and finding["cost"]

@@ -71,10 +71,10 @@ def test_the_worker_is_one_step_above_the_other_threads_of_its_process():
     if not fifo_permitted():
         pytest.skip("SCHED_FIFO is not permitted here: see `dp doctor`")
     script = (
-        "import json, os, threading, time\nfrom dp_ros import real_time\n"
+        "import json, os, threading, time\nfrom dp_ros import scheduling\n"
         "other = threading.Thread(target=time.sleep, args=(30,), daemon=True)\nother.start()\nout = []\n"
         "def work():\n"
-        "    out.append(real_time.raise_priority(20))\n"
+        "    out.append(scheduling.raise_priority(20))\n"
         "    for tid in (threading.get_native_id(), other.native_id, os.getpid()):\n"
         "        out.append([os.sched_getscheduler(tid), os.sched_getparam(tid).sched_priority])\n"
         "worker = threading.Thread(target=work)\nworker.start()\nworker.join()\nprint(json.dumps(out))\n"

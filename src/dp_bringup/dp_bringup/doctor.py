@@ -15,13 +15,13 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from dp_core.contract import ContractError, config_directory
 
-OK, WARN, MISSING = "ok", "warn", "missing"
+from dp_bringup.doctor_real_time import check_memory_lock, check_real_time
+from dp_bringup.finding import MISSING, OK, WARN, Finding
+
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 MIN_SEGMENT_BYTES = 8 << 20  # four 640x480 frames and some
 MIN_SHM_BYTES = 256 << 20
@@ -33,21 +33,6 @@ RENDER_PROBE = (
 )
 SPACEMOUSE_VENDORS = ("256f", "046d")
 REALSENSE_VENDOR, REALSENSE_NAME = "8086", "RealSense"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Result of a check. `cost`: what is lost while it is not ok. `fix`: what to do."""
-
-    name: str
-    state: str
-    found: str
-    cost: str = ""
-    fix: str = ""
-
-    def row(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
 
 
 def check_python() -> Finding:
@@ -161,16 +146,6 @@ def check_disk() -> Finding:
     return Finding("disk", OK, f"{free / 2**30:.0f} GiB free")
 
 
-def check_real_time() -> Finding:
-    """Permission for real-time scheduling, tried in a child that ends at once."""
-    command = [sys.executable, "-S", "-c", "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"]
-    if subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0:
-        return Finding("real time", OK, "SCHED_FIFO permitted")
-    cost = "the 99th percentile of the control period grows; a real arm feels it, the simulator does not"
-    fix = "add your user to a group with rtprio 80 in /etc/security/limits.d, then log in again"
-    return Finding("real time", WARN, "SCHED_FIFO refused", cost, fix)
-
-
 def check_spacemouse() -> Finding:
     """A SpaceMouse: its daemon or the device itself."""
     if any(Path(path).exists() for path in ("/var/run/spnav.sock", "/run/spnav.sock")):
@@ -256,6 +231,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_pusht,
     check_accelerate,
     check_real_time,
+    check_memory_lock,
     check_launch,
     check_spacemouse,
     check_camera,
