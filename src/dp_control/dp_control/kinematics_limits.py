@@ -18,8 +18,9 @@ from dp_control.robot_model import RobotModel
 
 Array = NDArray[np.float64]
 
-# Braking in front of a position limit.
+# Braking in front of a position limit, and rest before it (the FR3 allows no speed for the last 7 mrad of joint 6).
 _BRAKING_RAD_S2 = 2.5
+_MARGIN_RAD = 0.01
 _CREEP_RAD_S = 0.35
 # A joint that begins outside its limits is brought back with this time constant.
 _RETURN_S = 0.5
@@ -90,7 +91,7 @@ class JointLimits:
         change = self.acceleration * period_s
         slowest, fastest = velocity - change, velocity + change
         distance = self._positions - np.concatenate([joints, -joints])
-        towards = approach_speed(distance, _BRAKING_RAD_S2, _CREEP_RAD_S, period_s)
+        towards = approach_speed(distance - _MARGIN_RAD, _BRAKING_RAD_S2, _CREEP_RAD_S, period_s)
         towards += np.minimum(distance, 0.0) / _RETURN_S
         up, down = towards[: len(joints)], -towards[len(joints) :]
         uppers = np.array([fastest, self._velocity, up])
