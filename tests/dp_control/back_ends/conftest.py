@@ -73,10 +73,12 @@ class Bench:
         self.cycle(lambda: time.monotonic() > end, "the end", step, seconds + 5)
 
     def close(self):
-        for made in self.made:
-            made.close()
+        """In the order of a node: its executor ends first."""
         for side in (self.control, self.robot):
             side.executor.shutdown(timeout_sec=2.0)
+            side.thread.join(timeout=2.0)
+        for made in self.made:
+            made.close()
         self.context.try_shutdown()
 
 

@@ -92,8 +92,8 @@ class FrankaStateReader:
 
     def take(self, t_ns: int) -> None:
         """Take the newest message, if there is one since the last call. ``t_ns``: ROS time now."""
-        with self._subscription.handle as handle:
-            taken = handle.take_message(self._type, False)
+        with self._subscription.handle:
+            taken = self._subscription.handle.take_message(self._type, False)
         if taken is not None:
             message = taken[0]
             errors, last = error_names(message.current_errors), error_names(message.last_motion_errors)
