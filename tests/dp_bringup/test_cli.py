@@ -21,7 +21,15 @@ def test_every_command_has_help_with_examples(name, capsys):
     assert "examples:" in text and f"dp {name}" in text
 
 
-ACTIONS = ("eval sim", "eval pusht", "benchmark pusht", "benchmark samplers", "benchmark two-way", "dataset info")
+ACTIONS = (
+    "eval sim",
+    "eval pusht",
+    "benchmark pusht",
+    "benchmark samplers",
+    "benchmark two-way",
+    "dataset info",
+    "bench control",
+)
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -118,8 +118,7 @@ def _run_tracking(args: argparse.Namespace, out: Path) -> tuple[list[Row], Row]:
     plot_tracking(tracked, rows, out / "control_tracking.png")
     by_motion = {name: tracking_ratios(rows, name) for name in (COMMANDED, *settings.arms)}
     rows += [{"part": "tracking ratio", "motion": name, **ratios} for name, ratios in by_motion.items()]
-    motions = [one.motion for one in tracked[:3]]
-    rows += timing_rows(motions, [one.start_joints for one in tracked[:3]], settings.rate_hz, settings.plan)
+    rows += timing_rows([one.motion for one in tracked[:3]], settings.rate_hz, settings.plan)
     return rows, {key: by_motion[COMMANDED][key] for key in ("jerk_ratio", "velocity_step_ratio")}
 
 

@@ -27,11 +27,13 @@ class RecordedMotion:
         seed: of the scene and the operator.
         poses: (N, 7) measured tool poses.
         widths: (N,) commanded gripper widths, m.
+        start_joints: (7,) rad, at the start.
     """
 
     seed: int
     poses: Array
     widths: Array
+    start_joints: Array
 
     @property
     def duration_s(self) -> float:
@@ -54,12 +56,14 @@ class _RecordingCell(SimulatedCell):
 
     poses: list[Array]
     widths: list[float]
+    start_joints: Array
     width = 0.0
 
     def reset(self, seed: int) -> RobotState:
         state = super().reset(seed)
         self.width = self.task.start_width_m
         self.poses, self.widths = [state.ee_pose], [self.width]
+        self.start_joints = state.joint_position
         return state
 
     def set_gripper(self, width_m: float, speed_m_s: float = 0.0, force_N: float = 0.0) -> None:
@@ -84,7 +88,7 @@ def record_motion(task: str, contract: Contract, seed: int) -> RecordedMotion:
     """
     cell = _RecordingCell(task, seed)
     run_operator(cell, seed, _make_controller(contract))
-    return RecordedMotion(seed, np.array(cell.poses), np.array(cell.widths))
+    return RecordedMotion(seed, np.array(cell.poses), np.array(cell.widths), cell.start_joints)
 
 
 def _make_controller(contract: Contract) -> Callable[[RobotState], Controller]:

@@ -34,10 +34,6 @@ class SimulatedArm:
         stiff = isinstance(self._cell.controller, JointArm)
         self._kinematics = QpKinematics.from_contract(contract) if stiff else None
 
-    def start_joints(self, seed: int) -> Array:
-        """Joint positions (7,) rad at the start of a motion."""
-        return self._cell.reset(seed).joint_position
-
     def execute(self, motion: RecordedMotion, commands: Array) -> Array:
         """Execute commands in the recorded scene, with the recorded gripper.
 

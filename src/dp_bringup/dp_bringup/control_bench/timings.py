@@ -44,12 +44,11 @@ class TimedKinematics:
         return solution
 
 
-def timing_rows(motions: Sequence[RecordedMotion], joints: Any, rate_hz: int, plan: ChunkPlan) -> list[dict[str, Any]]:
+def timing_rows(motions: Sequence[RecordedMotion], rate_hz: int, plan: ChunkPlan) -> list[dict[str, Any]]:
     """Microseconds per cycle of the control core in mode POLICY, without and with inverse kinematics.
 
     Args:
         motions: given to the core as chunks.
-        joints: (n,) rad, at the start of a motion, one for each.
         rate_hz: of control.
         plan: how the chunks come.
     """
@@ -59,9 +58,9 @@ def timing_rows(motions: Sequence[RecordedMotion], joints: Any, rate_hz: int, pl
         contract = dataclasses.replace(contract, control=dataclasses.replace(contract.control, rate_hz=float(rate_hz)))
         kinematics = TimedKinematics(QpKinematics.from_contract(contract)) if cell == "stiff arm" else None
         cycles_s: list[float] = []
-        for motion, start in zip(motions, joints, strict=True):
+        for motion in motions:
             core: Any = ControlCore(contract, kinematics)  # type: ignore[arg-type]
-            cycles_s += _time_cycles(core, contract, motion, start, plan, kinematics is not None)
+            cycles_s += _time_cycles(core, contract, motion, plan, kinematics is not None)
         rows.append(_row(name, cycles_s))
         if kinematics is not None:
             rows.append(_row("inverse kinematics alone", kinematics.solve_s))
@@ -69,13 +68,13 @@ def timing_rows(motions: Sequence[RecordedMotion], joints: Any, rate_hz: int, pl
 
 
 def _time_cycles(
-    core: ControlCore, contract: Contract, motion: RecordedMotion, start: Any, plan: ChunkPlan, with_joints: bool
+    core: ControlCore, contract: Contract, motion: RecordedMotion, plan: ChunkPlan, with_joints: bool
 ) -> list[float]:
     """Processor time of each cycle of one motion, s, the arm being where it was commanded."""
     period_ns = contract.control.period_ns
     deliveries = deliver(motion, plan)
     end_ns = round(1e9 * end_of_execution_s(deliveries, plan))
-    pose, joints = motion.poses[0].copy(), np.array(start)
+    pose, joints = motion.poses[0].copy(), np.array(motion.start_joints)
     pose[3:] = quat_normalise(pose[3:])
     taken, spent = 0, []
     for number in range(-_ENTRY_CYCLES, end_ns // period_ns):

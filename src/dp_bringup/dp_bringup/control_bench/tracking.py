@@ -76,10 +76,9 @@ class Execution:
 
 @dataclass(frozen=True)
 class TrackedMotion:
-    """A motion, the arm's joints at its start (rad), and what the methods made of it, in the order of `METHODS`."""
+    """A motion and what the methods made of it, in the order of `METHODS`."""
 
     motion: RecordedMotion
-    start_joints: Array
     executions: tuple[Execution, ...]
 
 
@@ -98,7 +97,7 @@ def track(settings: TrackingSettings, on_episode: Callable[[int], None]) -> list
         motion = record_motion(settings.task, contract, seed)
         deliveries = deliver(motion, settings.plan)
         executions = tuple(_execute(name, motion, deliveries, contract, settings, arms) for name in METHODS)
-        tracked.append(TrackedMotion(motion, arms[0].start_joints(seed), executions))
+        tracked.append(TrackedMotion(motion, executions))
         on_episode(seed)
     return tracked
 
