@@ -170,6 +170,16 @@ def test_posture_torque_does_not_move_the_tool():
     assert np.abs(force).max() < 1e-4
 
 
+def test_a_slow_loop_damps_the_null_space_with_the_present_velocity():
+    # A torque of the posture that is computed now and then would drive the joints after they have turned back.
+    gains = ImpedanceGains(torque_limit_Nm=(50.0,) * 7, torque_rate_limit_Nm_s=1e6)
+    law = CartesianImpedance(gains, np.full(6, 2.0), np.zeros(7), 0.004)
+    null = np.linalg.svd(jacobian())[2][6]
+    for sign in (1.0, -1.0, 1.0):
+        tau = law.torque(jacobian(), (np.zeros(3), QUAT), (np.zeros(7), sign * null), (np.zeros(3), QUAT), np.zeros(7))
+        np.testing.assert_allclose(tau, -sign * 2.0 * np.sqrt(10.0) * null, atol=1e-3)
+
+
 def test_torque_and_torque_rate_are_limited():
     law = make_law()
     far = np.array([1.0, 1.0, 1.0])

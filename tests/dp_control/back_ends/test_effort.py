@@ -110,6 +110,18 @@ def test_a_release_ramps_to_what_carries_the_arm(make_robot, bench, gravity):
     assert np.abs(np.diff(robot.torques[begin:], axis=0)).max() <= STEP_NM + 1e-9
 
 
+def test_closing_ramps_to_zero_before_it_ends(make_robot, bench):
+    robot = make_robot()
+    robot.feed(10 * SECOND)
+    for cycle in range(3):
+        robot.send(10 * SECOND + cycle * PERIOD_NS, 0.05)
+    begin = len(robot.torques) - 1
+    bench.made.remove(robot.arm)
+    robot.arm.close()
+    bench.cycle(lambda: np.allclose(robot.torques[-1], 0.0), "zeros")
+    assert np.abs(np.diff(robot.torques[begin:], axis=0)).max() <= STEP_NM + 1e-9
+
+
 def test_a_loop_that_is_too_slow_goes_limp_and_says_so(make_robot):
     robot = make_robot()
     torques = []
@@ -123,6 +135,8 @@ def test_a_loop_that_is_too_slow_goes_limp_and_says_so(make_robot):
     assert len(torques) == 4  # the first has no cycle before it
     last = robot.send(t_ns + PERIOD_NS, 0.02)
     assert np.abs(last).max() < np.abs(torques[2]).max()
+    robot.arm.release()
+    assert robot.arm.problem(t_ns) == ""  # so that somebody may go on
 
 
 def test_joints_are_read_by_name():

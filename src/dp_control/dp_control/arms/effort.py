@@ -11,9 +11,9 @@ When something is missing:
   gravity compensation and its friction. Holding the last torque would go on pushing, and damping by an old velocity can
   drive the arm. ``problem`` says so, and control faults.
 - Cycles that come too late, or with joint states too old, to be stable (:class:`DelayWatch`): the same.
-- Release: the same ramp, then silence; where we carry the arm, gravity is sent on until the process ends.
-- Our process dies: the controller holds the last torque. Only hardware that leaves torque control by itself when
-  commands stop, as Franka's FCI does, is safe against that.
+- Release and close: the same ramp, then silence; where we carry the arm, gravity is sent on until the process ends.
+- Our process dies without a close: the controller holds the last torque. Only an arm or a controller that ends torques
+  by itself when commands stop is safe against that.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ DEFAULT_TOPIC = "effort_controller/commands"
 CLOCK_TOLERANCE_NS = 100_000_000
 # The torque at the end of a ramp is sent this often, in case a message is lost.
 LAST_MESSAGES = 5
+CLOSE_TIMEOUT_S = 0.5
 
 
 class EffortBackEnd:
@@ -77,6 +78,7 @@ class EffortBackEnd:
         self._sent_ns: int | None = None
         self._condition = threading.Condition()
         self._released, self._relaxing, self._closed = True, False, False
+        self._rested = True
         node.create_subscription(JointState, self._stream.topic, self._on_joints, qos.SENSOR_IN)
         self._thread = start_worker(node, "effort release", self._run)
 
@@ -96,7 +98,7 @@ class EffortBackEnd:
             if self._released:
                 self._law.restart()
                 self._sent_ns = None
-            self._released = self._relaxing = False
+            self._released = self._relaxing = self._rested = False
             joints = self._joints
             if joints is None or self._stale(joints, command.t_ns) or self._too_slow(joints, command.t_ns):
                 torque = self._law.relax()
@@ -105,8 +107,9 @@ class EffortBackEnd:
             self._publish(torque)
 
     def release(self) -> None:
-        """Let the torque ramp down."""
+        """Let the torque ramp down. Forgives a slow loop: whoever goes on tries anew."""
         with self._condition:
+            self._delay = DelayWatch()
             self._released = self._relaxing = True
             self._condition.notify_all()
 
@@ -120,9 +123,10 @@ class EffortBackEnd:
                 if self._relaxing:
                     torque = self._law.relax()
                     self._publish(torque)
-                    if not self._carries and np.allclose(torque, self._law.rest_torque):
-                        repeats -= 1
-                        self._relaxing = repeats > 0
+                    repeats = repeats - 1 if np.allclose(torque, self._law.rest_torque) else LAST_MESSAGES
+                    if repeats <= 0:
+                        self._relaxing, self._rested = self._carries, True
+                        self._condition.notify_all()
                 else:
                     repeats = LAST_MESSAGES
                     self._condition.wait()
@@ -156,8 +160,12 @@ class EffortBackEnd:
         return self._topic.problem(t_ns)
 
     def close(self) -> None:
-        """End at once; what was sent last stays with the controller."""
+        """Ramp the torque down, then end; blocks for the ramp, half a second at most."""
         with self._condition:
+            if not self._released:
+                self._released = self._relaxing = True
+                self._condition.notify_all()
+            self._condition.wait_for(lambda: self._rested or not self._thread.is_alive(), timeout=CLOSE_TIMEOUT_S)
             self._closed = True
             self._condition.notify_all()
         self._thread.join(timeout=1.0)
