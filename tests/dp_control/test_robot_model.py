@@ -176,8 +176,8 @@ def test_every_shipped_robot_is_found():
         (cell(joints=("fr3_joint1", "joint_two")), "joint_two not in .*valid: fr3_joint1, .*fr3_joint7"),
         (cell(joints=("fr3_joint2", "fr3_joint1")), "from base to end effector: fr3_joint1, fr3_joint2"),
         (cell(joints=("fr3_joint1", "fr3_finger_joint1")), "fr3_finger_joint1 does not move ee_frame 'fr3_hand_tcp'"),
-        (cell(ee_frame="tool0"), "ee_frame: 'tool0' is not in .*valid: fr3_link0, .*fr3_hand_tcp"),
-        (cell(base_frame="base"), "base_frame: 'base' is not in .*valid: fr3_link0"),
+        (cell(ee_frame="tool0"), "ee_frame: 'tool0' is not in .*valid: base, fr3_link0, .*fr3_hand_tcp"),
+        (cell(base_frame="world"), "base_frame: 'world' is not in .*valid: base, fr3_link0"),
         (cell(base_frame="fr3_link3"), "base_frame: 'fr3_link3' moves"),
     ],
 )
