@@ -119,9 +119,9 @@ def test_the_end_effector_is_a_choice(model):
 def test_poses_in_a_base_frame_that_is_not_the_root(model, tmp_path):
     text = model.path.read_text()
     mounted = text.replace(
-        '<link name="fr3_link0">',
-        '<link name="table"/><joint name="mount" type="fixed"><parent link="table"/><child link="fr3_link0"/>'
-        '<origin xyz="0.4 -0.2 0.9" rpy="0 0 1.5707963267948966"/></joint><link name="fr3_link0">',
+        '<link name="base"/>',
+        '<link name="table"/><joint name="mount" type="fixed"><parent link="table"/><child link="base"/>'
+        '<origin xyz="0.4 -0.2 0.9" rpy="0 0 1.5707963267948966"/></joint><link name="base"/>',
     )
     path = tmp_path / "mounted.urdf"
     path.write_text(mounted)
@@ -176,8 +176,8 @@ def test_every_shipped_robot_is_found():
         (cell(joints=("fr3_joint1", "joint_two")), "joint_two not in .*valid: fr3_joint1, .*fr3_joint7"),
         (cell(joints=("fr3_joint2", "fr3_joint1")), "from base to end effector: fr3_joint1, fr3_joint2"),
         (cell(joints=("fr3_joint1", "fr3_finger_joint1")), "fr3_finger_joint1 does not move ee_frame 'fr3_hand_tcp'"),
-        (cell(ee_frame="tool0"), "ee_frame: 'tool0' is not in .*valid: base, fr3_link0, .*fr3_hand_tcp"),
-        (cell(base_frame="world"), "base_frame: 'world' is not in .*valid: base, fr3_link0"),
+        (cell(ee_frame="tool0"), "ee_frame: 'tool0' is not in .*valid: base, .*fr3_link0, .*fr3_hand_tcp"),
+        (cell(base_frame="world"), "base_frame: 'world' is not in .*valid: base, .*fr3_link0"),
         (cell(base_frame="fr3_link3"), "base_frame: 'fr3_link3' moves"),
     ],
 )
