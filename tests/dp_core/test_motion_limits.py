@@ -284,6 +284,16 @@ def test_table_and_boxes_stop_the_arm_and_are_named(judge_motion, twist, safety,
     assert name in names and abs(motions[-1].pose[end[0]] - end[1]) < 1e-4
 
 
+@pytest.mark.parametrize("rate_hz", RATES)
+def test_into_a_corner_each_axis_speeds_up_once_and_brakes_once(judge_motion, rate_hz):
+    motions, _ = pushed([0.4, 0.4, 0.4, 0, 0, 0], rate_hz=rate_hz, seconds=3.0)
+    poses = poses_of(motions)
+    judge_motion(poses, 1.0 / rate_hz, SIM, NOTHING)
+    assert poses[-1, :3] == pytest.approx((0.75, 0.4, 0.6), abs=1e-4)
+    for axis in range(3):
+        assert reversals(np.diff(poses[:, axis], 2) * rate_hz**2) == 1
+
+
 def test_along_a_wall_the_arm_goes_on():
     """Held against the table, 0.1 m/s along it are 0.1 m/s."""
     motions, _ = pushed([0.1, 0, -0.2, 0, 0, 0], SafetySpec(table_height_m=0.25), seconds=1.5)
@@ -331,6 +341,20 @@ def test_an_arm_that_starts_outside_may_only_come_back(judge_motion):
     assert back[-1].pose[2] > 0.4 and pose_distance(back[-1].pose, START)[1] < 0.35
     aside, _ = pushed([0.1, 0, 0, 0, 0, 0.2], safety, start=start, seconds=1.0)
     assert aside[-1].pose[0] > 0.57, "motion that makes nothing worse is free"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_followed(judge_motion, bad):
+    limiter = limiter_at(rate_hz=250)
+    motions, _ = played(limiter, 100, lambda m, k: m.follow_twist(np.array([0.2, 0, 0, 0, 0, 0.5])))
+    spoilt = STILL.copy()
+    spoilt[3] = bad
+    for step in (lambda m, k: m.follow_twist(spoilt), lambda m, k: m.follow_pose(START, STILL, spoilt)):
+        more, names = played(limiter, 100, step)
+        assert names == {"not_finite"}
+        motions += more[1:]
+    judge_motion(poses_of(motions), 0.004, SIM, NOTHING)
+    assert motions[-1].resting
 
 
 # State -----------------------------------------------------------------------------------------------------------

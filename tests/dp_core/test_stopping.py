@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from dp_core.rotations import ZERO
-from dp_core.stopping import AT_REST, StopPlanner, displacements, reach
+from dp_core.stopping import AT_REST, SplitPlanner, StopPlanner, displacements, reach
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,3 +69,28 @@ def test_every_tick_keeps_the_limits_and_the_sums(seed, v_limit, a_limit, j_limi
     moved = displacements(stop, dt)
     assert moved == pytest.approx(np.cumsum(np.concatenate([[ZERO], v[1:]]), axis=0) * dt, abs=1e-12)
     assert np.linalg.norm(moved, axis=1).max() <= reach(stop, dt) + 1e-12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([0.001, 0.004, 0.01]))
+def test_a_split_stop_keeps_the_limits_and_the_sums(seed, dt):
+    rng = np.random.default_rng(seed)
+    velocity, change = rng.uniform(-1, 1, 3) * V, rng.uniform(-1, 1, 3) * A * 3**-0.5
+    stop = SplitPlanner(V, A, J, dt).plan(tuple(velocity), tuple(change))
+    if stop is None:
+        return
+    v = np.concatenate([[velocity], velocities(stop)])
+    a = np.concatenate([[change], np.diff(v, axis=0) / dt, [ZERO]])
+    assert np.all(v[-1] == 0.0)
+    for values, limit in ((v, V), (a, A), (np.diff(a, axis=0) / dt, J)):
+        assert np.linalg.norm(values, axis=1).max() <= limit * (1 + 1e-6)
+    moved = displacements(stop, dt)
+    assert moved == pytest.approx(np.cumsum(np.concatenate([[ZERO], v[1:]]), axis=0) * dt, abs=1e-12)
+    assert np.linalg.norm(moved, axis=1).max() <= reach(stop, dt) + 1e-12
+
+
+def test_a_split_stop_is_short_where_the_speed_is_low():
+    """0.05 m/s towards a near wall: sqrt(6 * 0.05 / 86.6) = 58.9 ms; 0.5 m/s along it: 1.5 * 0.5 / 3.46 = 217 ms."""
+    stop = SplitPlanner(V, A, J, 0.001).plan((0.05, 0.5, 0.0), ZERO)
+    assert [part.ticks for part in stop.parts] == [59, 217, 0]
+    assert SplitPlanner(V, A, J, 0.001).plan((0.05, 0.5, 0.0), (0.0, 4.0, 0.0)) is None

@@ -14,6 +14,7 @@ exactly and slows down before boundaries, so that the shield itself rarely acts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,13 +26,15 @@ from dp_core.allowed_region import ConeRegion, PositionRegion
 from dp_core.limits import MotionLimits, SafetySpec
 from dp_core.motion_shield import MotionShield, RegionCheck, ShieldState, at_rest
 from dp_core.rotations import Quaternion, Vector
-from dp_core.stopping import Stop, basis, displacements, reach
+from dp_core.stopping import AnyStop, SplitStop, basis, displacements, reach
 from dp_core.tracking_law import TrackingLaw
 
 Array = NDArray[np.float64]
 
 # Inputs are clipped to this (SI units): their squares stay finite, and no limit is near it.
 LARGEST_INPUT = 1e6
+
+NOT_FINITE = "not_finite"
 
 # Wanted velocity, and what would have been wanted a period ago.
 _Wanted = tuple[Vector, Vector]
@@ -91,7 +94,7 @@ class MotionLimiter:
             limits.angular_jerk_rad_s3,
             period_s,
         )
-        self._linear, self._angular = MotionShield(*linear), MotionShield(*angular)
+        self._linear, self._angular = MotionShield(*linear, corners=True), MotionShield(*angular)
         self._linear_law, self._angular_law = TrackingLaw(*linear), TrackingLaw(*angular)
         self._position: Vector = rotations.ZERO
         self._quat: Quaternion = (0.0, 0.0, 0.0, 1.0)
@@ -144,11 +147,13 @@ class MotionLimiter:
         """One period towards a twist.
 
         Args:
-            twist: (6,) wanted, base frame; zeros brake smoothly to rest. Finite.
+            twist: (6,) wanted, base frame; zeros brake smoothly to rest.
 
         Returns:
-            Names of the limits that acted.
+            Names of the limits that acted; a twist that is not finite is not followed: ``not_finite``, braking.
         """
+        if not _finite(twist):
+            return (*self.brake(), NOT_FINITE)
         vx, vy, vz, wx, wy, wz = _clipped(twist)
         self._reference_acceleration, self._references = None, (None, None)
         linear, angular = (vx, vy, vz), (wx, wy, wz)
@@ -167,8 +172,10 @@ class MotionLimiter:
             acceleration: (6,) its acceleration.
 
         Returns:
-            Names of the limits that acted.
+            Names of the limits that acted; a reference that is not finite is not followed: ``not_finite``, braking.
         """
+        if not (_finite(pose) and _finite(twist) and _finite(acceleration)):
+            return (*self.brake(), NOT_FINITE)
         names: list[str] = []
         target, velocity, change = _clipped(pose), _clipped(twist), np.clip(acceleration, -LARGEST_INPUT, LARGEST_INPUT)
         # Mean of the reference's velocity over the period: exact while its jerk is constant.
@@ -230,7 +237,7 @@ class MotionLimiter:
         self._reference_acceleration, self._references = None, (None, None)
         self._linear_law.planned, self._angular_law.planned = self._linear.acceleration, self._angular.acceleration
 
-    def _linear_problem(self, velocity: Vector, stop: Stop) -> str | None:
+    def _linear_problem(self, velocity: Vector, stop: AnyStop) -> str | None:
         """Constraint on the position that the next step and its stop would violate, or None."""
         dt = self._period_s
         if self._region.margin(self._position) >= dt * rotations.norm(velocity) + reach(stop, dt):
@@ -242,10 +249,12 @@ class MotionLimiter:
         np.add(moved, start + dt * np.array(velocity), out=positions[1:])
         return self._region.worsened(positions)
 
-    def _angular_problem(self, velocity: Vector, stop: Stop) -> str | None:
+    def _angular_problem(self, velocity: Vector, stop: AnyStop) -> str | None:
         dt = self._period_s
         if self._cone.margin(self._quat) >= dt * rotations.norm(velocity) + reach(stop, dt):
             return None
+        if isinstance(stop, SplitStop):
+            return "orientation_cone"  # axes of the base frame have no walls in rotation; never planned
         table, v, c = basis(stop.ticks), stop.velocity, stop.change
         turns = [rotations.scaled(velocity, dt)]
         for b0, b1 in zip(table.from_velocity[1:], table.from_acceleration[1:], strict=True):
@@ -288,6 +297,10 @@ def _closing(law: TrackingLaw, velocity: Vector, reference: Vector, last: Vector
     moved = rotations.add_scaled(velocity, last, -1.0)
     before = rotations.add_scaled(error, moved, -law.period_s)
     return law.closing_velocity(reference, error), law.closing_velocity(last, before)
+
+
+def _finite(values: Array) -> bool:
+    return all(map(math.isfinite, values))
 
 
 def _clipped(values: Array) -> list[float]:

@@ -15,16 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dp_core.rotations import ZERO, Vector, add_scaled, dot
-from dp_core.stopping import AT_REST, Stop, StopPlanner
+from dp_core.stopping import AT_REST, AnyStop, SplitPlanner, StopPlanner, basis
 
 # (next velocity, its stop) -> name of the region's constraint that the two would violate, or None.
-RegionCheck = Callable[[Vector, Stop], str | None]
-ShieldState = tuple[Vector, Vector, Stop]
+RegionCheck = Callable[[Vector, AnyStop], str | None]
+ShieldState = tuple[Vector, Vector, AnyStop]
 
 # Shares of the proposal that are tried before the stored stop is played.
 SHARES = (1.0, 0.5, 0.25, 0.125)
 # Limits are kept with this margin, so that rounding of the poses never shows as a violation.
 ROUNDING = 1e-6
+# Stops of up to this many periods are tabulated at the start, so that nothing is in the loop.
+TABULATED = 400
 
 
 class MotionShield:
@@ -35,15 +37,22 @@ class MotionShield:
         acceleration: per s^2.
         jerk: per s^3.
         period_s: control period.
+        corners: try stops split by axes where a constraint of the region stands against one in a straight line.
     """
 
-    def __init__(self, velocity: float, acceleration: float, jerk: float, period_s: float) -> None:
+    def __init__(
+        self, velocity: float, acceleration: float, jerk: float, period_s: float, corners: bool = False
+    ) -> None:
         kept = 1.0 - ROUNDING
-        self._planner = StopPlanner(kept * velocity, kept * acceleration, kept * jerk, period_s)
+        limits = (kept * velocity, kept * acceleration, kept * jerk, period_s)
+        self._planner = StopPlanner(*limits)
+        self._corners = SplitPlanner(*limits) if corners else None
+        for ticks in range(TABULATED + 1):
+            basis(ticks)
         self._period_s = period_s
         self.velocity: Vector = ZERO
         self.acceleration: Vector = ZERO
-        self._stop = AT_REST
+        self._stop: AnyStop = AT_REST
 
     @property
     def state(self) -> ShieldState:
@@ -85,14 +94,28 @@ class MotionShield:
                     acceleration[0] - stopping[0], acceleration[1] - stopping[1], acceleration[2] - stopping[2]
                 ), share)  # fmt: skip
             velocity = add_scaled(self.velocity, trial, self._period_s)
-            stop = self._planner.plan(velocity, trial)
-            problem = "velocity" if stop is None else check(velocity, stop)
-            if problem is None and stop is not None:
+            stop, problem = self._safe_stop(velocity, trial, check)
+            if stop is not None:
                 self.velocity, self.acceleration, self._stop = velocity, trial, stop
                 return reason
             reason = reason or problem
         self.brake()
         return reason
+
+    def _safe_stop(
+        self, velocity: Vector, acceleration: Vector, check: RegionCheck
+    ) -> tuple[AnyStop | None, str | None]:
+        """A stop from a state that keeps every limit; or None, and what stands against it."""
+        stop = self._planner.plan(velocity, acceleration)
+        if stop is None:
+            return None, "velocity"
+        problem = check(velocity, stop)
+        if problem is None:
+            return stop, None
+        split = None if self._corners is None else self._corners.plan(velocity, acceleration)
+        if split is not None and check(velocity, split) is None:
+            return split, None
+        return None, problem
 
     def _change(self, velocity: Vector) -> Vector:
         rate, v = 1.0 / self._period_s, self.velocity

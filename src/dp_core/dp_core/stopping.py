@@ -8,6 +8,9 @@ sampled at the N = T/dt control ticks. Accelerations of the samples are means of
 differences weighted means of v''(s), so bounds on the cubic's derivatives are bounds on what the robot is sent. v'' is
 linear in s: its norm is largest at one end. v' is a quadratic Bezier curve: after one subdivision its control points
 bound it (a0, 1.5 v0/T, 1.5 v0/T + a0/2). T is the shortest for which these stay within the limits.
+
+In a corner one T for all directions is too long for the direction whose wall is near. There a stop may be split: each
+axis of the base frame stops in its own time, within 1/sqrt(3) of the limits, so that the norms hold again.
 """
 
 from __future__ import annotations
@@ -69,6 +72,55 @@ class Stop(NamedTuple):
 
 
 AT_REST = Stop(0, 0, ZERO, ZERO)
+
+
+class SplitStop(NamedTuple):
+    """Three stops being played at once, one along each axis of the base frame."""
+
+    parts: tuple[Stop, Stop, Stop]
+
+    def next(self) -> tuple[Vector, AnyStop]:
+        """Velocity of the next tick and the stop from there on."""
+        (x, a), (y, b), (z, c) = (part.next() for part in self.parts)
+        rest = a is AT_REST and b is AT_REST and c is AT_REST
+        return (x[0], y[1], z[2]), AT_REST if rest else SplitStop((a, b, c))
+
+
+AnyStop = Stop | SplitStop
+
+
+class SplitPlanner:
+    """Finds the shortest split stop; arguments as of :class:`StopPlanner`."""
+
+    def __init__(self, velocity: float, acceleration: float, jerk: float, period_s: float) -> None:
+        share = 3.0**-0.5
+        self._velocity2 = velocity * velocity
+        self._acceleration = share * acceleration
+        self._axes = [StopPlanner(velocity, share * acceleration, share * jerk, period_s) for _ in range(3)]
+
+    def plan(self, velocity: Vector, acceleration: Vector) -> SplitStop | None:
+        """Split stop from a state; None when there is none within the limits."""
+        parts: list[Stop] = []
+        for axis, planner in enumerate(self._axes):
+            if abs(acceleration[axis]) > self._acceleration:
+                return None
+            v, a = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+            v[axis], a[axis] = velocity[axis], acceleration[axis]
+            part = planner.plan((v[0], v[1], v[2]), (a[0], a[1], a[2]))
+            if part is None:
+                return None
+            parts.append(part)
+        stop = SplitStop((parts[0], parts[1], parts[2]))
+        return stop if self._within_speed(stop) else None
+
+    def _within_speed(self, stop: SplitStop) -> bool:
+        speed2 = np.zeros(max(part.ticks for part in stop.parts) + 1)
+        for axis, part in enumerate(stop.parts):
+            table, v, c = basis(part.ticks), part.velocity[axis], part.change[axis]
+            speed2[: part.ticks + 1] += (
+                v * v * table.square_velocity + v * c * table.square_mixed + c * c * table.square_acceleration
+            )
+        return bool(speed2.max() <= self._velocity2)
 
 
 class StopPlanner:
@@ -158,15 +210,25 @@ class StopPlanner:
         return bool(speed2.max() <= limit)
 
 
-def reach(stop: Stop, period_s: float) -> float:
+def reach(stop: AnyStop, period_s: float) -> float:
     """Upper bound on how far a stop goes from where it begins."""
+    if isinstance(stop, SplitStop):
+        x, y, z = (reach(part, period_s) for part in stop.parts)
+        return math.sqrt(x * x + y * y + z * z)
     v, c = stop.velocity, stop.change
     time_s = stop.ticks * period_s
     return 0.5 * time_s * math.sqrt(dot(v, v)) + time_s * math.sqrt(dot(c, c)) / 12.0
 
 
-def displacements(stop: Stop, period_s: float) -> Array:
+def displacements(stop: AnyStop, period_s: float) -> Array:
     """(N + 1, 3) displacement at ticks 0 ... N of a stop that has not begun; row 0 is zero."""
+    if isinstance(stop, SplitStop):
+        moved = np.zeros((max(part.ticks for part in stop.parts) + 1, 3))
+        for axis, part in enumerate(stop.parts):
+            alone = displacements(part, period_s)[:, axis]
+            moved[: len(alone), axis] = alone
+            moved[len(alone) :, axis] = alone[-1]
+        return moved
     table = basis(stop.ticks)
     return period_s * (
         table.sum_velocity[:, None] * np.asarray(stop.velocity)
