@@ -1,0 +1,347 @@
+"""The rest of the cell in one process: robot, cameras, operator and policy, whose messages a test may spoil."""
+
+import contextlib
+import threading
+import time
+
+import numpy as np
+import rclpy
+from dp_control.kinematics import QpKinematics
+from dp_core.contract import load_contract
+from dp_core.poses import quat_from_rotvec, quat_multiply
+from dp_ros.messages import array_to_pose, fill_twist, ns_to_stamp, pose_to_array, stamp_to_ns, stamped_pose
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, JointState, Joy
+from std_srvs.srv import Trigger
+
+from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, GripperCommand, TeleopState
+from dp_msgs.srv import SetMode
+from dp_ros import qos
+
+START_JOINTS = np.array([0.0, -0.7853981634, 0.0, -2.3561944902, 0.0, 1.5707963268, 0.7853981634])
+RATE_HZ = 100.0
+FINGERS = ["fr3_finger_joint1", "fr3_finger_joint2"]
+
+
+class FaultyCell:
+    """Publishes at 100 Hz; the arm follows its target perfectly; every command and every state is kept.
+
+    `spoil[stream]` turns a message that is about to be sent into the list of those that really are. `stalled` keeps
+    all messages back until it is lifted, when they leave in a burst.
+    """
+
+    def __init__(self, contract=None, sends=None, clock="real"):
+        self.contract = contract or load_contract("sim_franka")
+        self.sends, self.clock = sends, clock
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        follows = Parameter("use_sim_time", value=clock == "followed")
+        self.node = Node("rest_of_the_cell", context=self.context, parameter_overrides=[follows])
+        self.start = QpKinematics.from_contract(self.contract).forward(START_JOINTS)
+        self.pose, self.joints = self.start.copy(), START_JOINTS.copy()
+        self.follows = True
+        self.width = 0.08
+        self.wrench = np.zeros(6)
+        self.twist = None
+        self.axes = None
+        self.held = True
+        self.plan = None
+        self.images = False
+        # Clocks: real; own: the cell publishes /clock, which a test may set; followed: that of a simulator.
+        self.simulated_ns = 1_000_000_000_000 if clock == "own" else None
+        self.offset_ns = 0
+        self.spoil = {}
+        self.targets, self.states, self.reports, self.grips = [], [], [], []
+        self._backlog = []
+        self._stalled = False
+        self._chunk_id = 0
+        self._cycle = 0
+        self._make_publishers()
+        self._subscribe()
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._closed = threading.Event()
+        self._threads = [threading.Thread(target=run, daemon=True) for run in (self._spin, self._run)]
+        for thread in self._threads:
+            thread.start()
+
+    def _make_publishers(self):
+        make, streams = self.node.create_publisher, self.contract.streams
+        self._out = {
+            "pose": make(PoseStamped, streams["ee_pose"].topic, qos.STATE),
+            "joints": make(JointState, streams["joint_states"].topic, qos.STATE),
+            "gripper": make(JointState, streams["gripper"].topic, qos.STATE),
+            "wrench": make(WrenchStamped, streams["wrench"].topic, qos.STATE),
+            "twist": make(TwistStamped, "teleop/twist", qos.COMMAND_OUT),
+            "engaged": make(TeleopState, "teleop/state", qos.COMMAND_OUT),
+            "joy": make(Joy, "spacenav/joy", qos.STATE),
+            "chunk": make(ActionChunk, "policy/chunk", qos.EVENT),
+        }
+        if self.simulated_ns is not None:
+            self._out["clock"] = make(Clock, "/clock", qos.CLOCK)
+        for name, camera in self.contract.cameras.items():
+            self._out[name] = make(Image, camera.topic, qos.IMAGE)
+
+    def _subscribe(self):
+        listen = self.node.create_subscription
+        listen(PoseStamped, "robot/target_pose", self._follow, qos.STATE)
+        listen(CommandState, "control/command_state", self._hear, qos.STATE)
+        listen(ChunkReport, "control/chunk_report", self.reports.append, qos.EVENT)
+        listen(GripperCommand, "gripper/command", self.grips.append, qos.STATE)
+        self._modes = self.node.create_client(SetMode, "control/set_mode")
+        self._triggers = {name: self.node.create_client(Trigger, f"control/{name}") for name in ("stop", "resume")}
+
+    def now_ns(self):
+        """ROS time as the cell's own clock has it."""
+        if self.simulated_ns is not None:
+            return self.simulated_ns
+        return self.node.get_clock().now().nanoseconds + self.offset_ns
+
+    def _follow(self, message):
+        pose = pose_to_array(message.pose)
+        self.targets.append((stamp_to_ns(message.header.stamp), pose))
+        if self.follows:
+            self.pose = pose
+
+    def _hear(self, message):
+        self.states.append(message)
+        if self.follows and len(message.commanded_joints):
+            self.joints = np.array(message.commanded_joints)
+
+    def _spin(self):
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def _run(self):
+        """Send everything on an absolute schedule."""
+        due = time.monotonic()
+        while not self._closed.is_set():
+            due = max(due + 1.0 / RATE_HZ, time.monotonic() - 0.05)
+            time.sleep(max(0.0, due - time.monotonic()))
+            self._cycle += 1
+            self._send_all()
+
+    def _send_all(self):
+        if self.simulated_ns is not None:
+            self.simulated_ns += round(1e9 / RATE_HZ)
+            self._send("clock", Clock(clock=ns_to_stamp(self.simulated_ns)))
+        now = self.now_ns()
+        stamp, frame = ns_to_stamp(now), self.contract.base_frame
+        self._send("pose", stamped_pose(self.pose, frame, now))
+        joints = JointState(name=list(self.contract.streams["joint_states"].joint_names), position=self.joints.tolist())
+        fingers = JointState(name=FINGERS, position=[self.width / 2] * 2)
+        wrench, engaged = WrenchStamped(), TeleopState(engaged=self.held)
+        f, t = wrench.wrench.force, wrench.wrench.torque
+        f.x, f.y, f.z, t.x, t.y, t.z = map(float, self.wrench)
+        for name, message in (("joints", joints), ("gripper", fingers), ("wrench", wrench), ("engaged", engaged)):
+            message.header.stamp = stamp
+            self._send(name, message)
+        if self.twist is not None:
+            message = TwistStamped()
+            message.header.stamp, message.header.frame_id = stamp, frame
+            fill_twist(message.twist, self.twist(1e-9 * now))
+            self._send("twist", message)
+        if self.axes is not None:
+            message = Joy(axes=list(map(float, self.axes(1e-9 * now))), buttons=[0, int(self.held)])
+            message.header.stamp = stamp
+            self._send("joy", message)
+        if self._cycle % 10 == 0:
+            self._send_slow(now)
+
+    def _send_slow(self, now):
+        """What comes at 10 Hz: images, and a chunk each 0.4 s."""
+        for name, camera in self.contract.cameras.items() if self.images else ():
+            size = camera.height * camera.width * 3
+            image = Image(height=camera.height, width=camera.width, step=3 * camera.width, encoding="rgb8")
+            image.data = bytes(size)
+            image.header.stamp = ns_to_stamp(now)
+            self._send(name, image)
+        if self.plan is not None and self._cycle % 40 == 0:
+            self._send("chunk", self.chunk(now))
+
+    def chunk(self, now, actions=9):
+        """The plan as a message: `self.plan(t)` gives the pose at time t, s."""
+        period_ns = self.contract.action.period_ns
+        message = ActionChunk(chunk_id=self._chunk_id, ee_frame=self.contract.ee_frame, committed=4, policy_id="test")
+        self._chunk_id += 1
+        message.header.frame_id = self.contract.base_frame
+        message.header.stamp = ns_to_stamp(now)
+        times = [now + i * period_ns for i in range(actions)]
+        message.stamps = [ns_to_stamp(t) for t in times]
+        message.poses = [array_to_pose(self.plan(t * 1e-9)) for t in times]
+        message.gripper_widths = [0.08] * actions
+        return message
+
+    def _send(self, stream, message):
+        if self._closed.is_set() or not self.context.ok() or (self.sends is not None and stream not in self.sends):
+            return
+        for spoilt in self.spoil.get(stream, lambda m: [m])(message):
+            self._backlog.append((stream, spoilt))
+        if not self._stalled:
+            backlog, self._backlog = self._backlog, []
+            for name, kept in backlog:
+                self._out[name].publish(kept)
+
+    def stall(self, seconds):
+        """The network keeps everything back, then delivers it in a burst."""
+        self._stalled = True
+        time.sleep(seconds)
+        self._stalled = False
+
+    def listeners(self, stream):
+        """How many subscriptions have found a stream."""
+        return self._out[stream].get_subscription_count()
+
+    def set_mode(self, mode, timeout_s=12.0):
+        """Ask for a mode; the answer."""
+        assert self._modes.wait_for_service(10.0)
+        return self._ask(self._modes, SetMode.Request(mode=mode), timeout_s)
+
+    def trigger(self, name, timeout_s=12.0):
+        """Call control/stop or control/resume; the answer."""
+        client = self._triggers[name]
+        assert client.wait_for_service(10.0)
+        return self._ask(client, Trigger.Request(), timeout_s)
+
+    def _ask(self, client, request, timeout_s):
+        future = client.call_async(request)
+        self.wait(future.done, f"an answer of {client.srv_name}", timeout_s)
+        return future.result()
+
+    def wait_real(self, seconds):
+        """Let time pass on the wall."""
+        time.sleep(seconds)
+
+    def wait(self, ready, what, timeout_s=10.0):
+        """Wait for a condition."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            last = f"; last state: {self.states[-1].mode} {self.states[-1].text!r}" if self.states else ""
+            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}{last}"
+            time.sleep(0.005)
+
+    def heal(self):
+        """Nothing is spoilt, nobody drives or plans, the arm follows its command."""
+        self.spoil.clear()
+        self._stalled, self.follows, self.held, self.width = False, True, True, 0.08
+        self.wrench, self.twist, self.axes, self.plan = np.zeros(6), None, None, None
+
+    def put_at_start(self):
+        """Move the arm to its start; only while control is STOPPED."""
+        self.pose, self.joints = self.start.copy(), START_JOINTS.copy()
+
+    def begin_teleop(self, device="twist"):
+        """Mode TELEOP, the operator moves the arm to and fro (0.2 m/s, 0.5 rad/s at the peaks)."""
+        self.put_at_start()
+        self.drive(device)
+
+    def drive(self, device="twist"):
+        """The operator lets go once, as control asks, then moves the arm: by a twist, or by the device's axes."""
+        size = {"twist": [0.1, 0.2, 0.0, 0.0, 0.0, 0.5], "axes": [0.4, 0.8, 0.0, 0.0, 0.0, 0.5]}[device]
+
+        def begin():
+            setattr(self, device, lambda t: np.zeros(6))
+            self.ask_mode(CommandState.TELEOP)
+            self.wait_unless_fault(lambda: self.mode == CommandState.TELEOP and self.states[-1].input_alive, "an input")
+            self.pause(0.05)
+            began = 1e-9 * self.now_ns()
+            setattr(self, device, lambda t: np.array(size) * np.cos(2.0 * (t - began)))
+            return self.wait_unless_fault(lambda: self.speed() > 0.1, "motion")
+
+        self.try_hard(begin)
+
+    def begin_policy(self):
+        """Mode POLICY with a plan that swings by 8 cm and 0.2 rad."""
+        self.put_at_start()
+        self.twist = None
+        self.pause(1.2 * self.contract.control.input_max_age_s)  # a twist as fresh as this would take over
+        self.swing()
+
+    def swing(self):
+        """A policy plans and drives."""
+
+        def begin():
+            self.plan = None
+            self.ask_mode(CommandState.POLICY)
+            self.plan = self._swinging_plan()
+            return self.wait_unless_fault(
+                lambda: self.speed() > 0.1 and self.states[-1].input_alive, "motion by a plan"
+            )
+
+        self.try_hard(begin)
+
+    def _swinging_plan(self):
+        began, home = 1e-9 * self.now_ns(), self.pose.copy()
+
+        def plan(t):
+            s = np.sin(2.5 * (t - began))
+            pose = home.copy()
+            pose[1] += 0.08 * s
+            pose[3:] = quat_multiply(quat_from_rotvec([0.0, 0.0, 0.2 * s]), home[3:])
+            return pose
+
+        return plan
+
+    def try_hard(self, begin):
+        """Begin again when a busy machine kept this process from playing the robot in time, which is a true fault."""
+        for _ in range(5):
+            if begin():
+                return
+        raise AssertionError(f"five times in vain: {self.states[-1].text}")
+
+    def wait_unless_fault(self, ready, what):
+        """Wait for a condition; False when control finds a fault first."""
+        self.wait(lambda: ready() or self.mode == CommandState.FAULT, what)
+        return self.mode != CommandState.FAULT
+
+    def ask_mode(self, mode):
+        """Ask for a mode, by way of resuming where there is a fault, until it is granted."""
+        began = time.monotonic()
+        while not (answer := self._ask_mode_once(mode)).success:
+            assert time.monotonic() - began < 15.0, answer.message
+
+    def _ask_mode_once(self, mode):
+        resumed = self.trigger("resume", 15.0) if self.mode == CommandState.FAULT else None
+        return resumed if resumed is not None and not resumed.success else self.set_mode(mode)
+
+    def resume(self, device="twist"):
+        """The cause is gone and a person resumes, then drives on; says so, with the time it took."""
+        self.spoil.clear()
+        began = time.monotonic()
+        answer = self.trigger("resume", 15.0)
+        assert answer.success, answer.message
+        self.drive(device)
+        return f"`control/resume`, then TELEOP: moves after {time.monotonic() - began:.1f} s"
+
+    def pause(self, seconds):
+        """Let time pass on the cell's clock."""
+        end = self.now_ns() + round(1e9 * seconds)
+        self.wait(lambda: self.now_ns() >= end, "time to pass")
+
+    @property
+    def mode(self):
+        """Mode of the newest state."""
+        return self.states[-1].mode
+
+    def speed(self):
+        """Commanded linear speed, m/s."""
+        v = self.states[-1].commanded_twist.linear
+        return float(np.linalg.norm([v.x, v.y, v.z]))
+
+    def at_rest(self):
+        """True when the newest state says that the command does not move."""
+        twist = self.states[-1].commanded_twist
+        v, w = twist.linear, twist.angular
+        return not any((v.x, v.y, v.z, w.x, w.y, w.z))
+
+    def close(self):
+        """End."""
+        self._closed.set()
+        for thread in self._threads[1:]:
+            thread.join(2.0)
+        self._executor.shutdown()
+        self.context.try_shutdown()

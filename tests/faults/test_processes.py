@@ -1,0 +1,195 @@
+"""Processes that are killed or stand still, while the real control node drives the arm."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dp_core.actions import encode_action
+from dp_core.contract import load_contract
+from dp_policy.checkpoint import save_checkpoint
+from dp_policy.config import PolicyConfig
+from dp_policy.policy import build_policy
+from fault_rows import Watch
+from robot_process import ROBOT_STREAMS
+
+from dp_msgs.msg import CommandState
+
+SCRIPT = str(Path(__file__).with_name("robot_process.py"))
+
+
+def silent(_message):
+    return []
+
+
+def test_a_killed_control_sends_nothing_and_starts_stopped(cell, control, driven, table):
+    control.send(signal.SIGKILL)
+    cell.pause(0.1)
+    sent, states = len(cell.targets), len(cell.states)
+    cell.pause(0.3)
+    assert len(cell.targets) == sent, "somebody else commands the arm"
+    control.start()
+    cell.wait(lambda: len(cell.states) > states, "control's return", 20.0)
+    assert cell.mode == CommandState.STOPPED and "cannot follow" not in cell.states[-1].text
+    cell.pause(0.2)
+    assert len(cell.targets) == sent, "control moves the arm unasked"
+    for stream in ("pose", "twist", "wrench", "joints", "engaged"):
+        cell.wait(lambda stream=stream: cell.listeners(stream) > 0, f"control's ear for {stream}")
+    cell.drive()
+    table.append(driven.row("control killed", "no more commands: the arm ends at the last one", "restart is STOPPED"))
+
+
+def test_a_control_that_stands_still_goes_on_from_rest(cell, control, driven, table):
+    control.send(signal.SIGSTOP)
+    try:
+        cell.pause(1.0)
+    finally:
+        control.send(signal.SIGCONT)
+    before = len(cell.states)
+    cell.wait(lambda: len(cell.states) > before + 50, "control's return")
+    goes_on = cell.mode == CommandState.TELEOP
+    did = "no commands for 1 s, then from rest" if goes_on else f"no commands for 1 s, then {driven.reaction()}"
+    how = "by itself" if goes_on else cell.resume()
+    cell.wait(lambda: cell.speed() > 0.05, "motion")
+    table.append(driven.row("control stands still for 1 s (SIGSTOP)", did, how))
+
+
+@pytest.fixture
+def robot(cell, start_node, cell_file):
+    """The arm as a process of its own, driven by the operator; and a watch."""
+    for stream in ROBOT_STREAMS:
+        cell.spoil[stream] = silent
+    robot = start_node(SCRIPT, "robot", cell_file)
+    watch = Watch(cell)
+    cell.drive()
+    watch.mark()
+    yield robot, watch
+    robot.send(signal.SIGKILL)  # the arm of the other tests is the cell's own
+
+
+def test_a_robot_driver_that_stands_still_is_a_fault(cell, robot, table):
+    process, watch = robot
+    process.send(signal.SIGSTOP)
+    try:
+        cell.pause(1.0)
+    finally:
+        process.send(signal.SIGCONT)
+    assert cell.mode == CommandState.FAULT and cell.at_rest()
+    did = watch.reaction()
+    assert cell.trigger("resume").success
+    cell.drive()
+    table.append(watch.row("robot driver stands still for 1 s (SIGSTOP)", did, "`control/resume`, then TELEOP"))
+
+
+def test_a_killed_robot_driver_is_a_fault(cell, robot, table):
+    process, watch = robot
+    process.send(signal.SIGKILL)
+    cell.wait(lambda: cell.mode == CommandState.FAULT, "the fault")
+    cell.wait(cell.at_rest, "rest")
+    did = watch.reaction()
+    assert not cell.set_mode(CommandState.TELEOP).success
+    # The new driver says where the arm stands; control starts from there, wherever its own command was.
+    assert cell.set_mode(CommandState.STOPPED).success
+    first = watch.row("robot driver killed", did, "driver restarted, TELEOP asked for again")
+    process.start()
+    again = Watch(cell)
+    cell.drive()
+    again.judge()
+    table.append(first)
+
+
+def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table):
+    cell.spoil["engaged"] = silent  # the node's own topic
+    teleop = start_node("dp_teleop.node", cell=cell_file)
+    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 20.0)
+    watch = Watch(cell)
+    cell.begin_teleop("axes")
+    watch.mark()
+    teleop.send(signal.SIGKILL)
+    cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
+    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+    did = f"{watch.reaction()}; HOLD after 0.8 s"
+    teleop.start()
+    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 20.0)
+    cell.drive("axes")
+    table.append(watch.row("teleop node killed", did, "node restarted, TELEOP asked for again"))
+
+
+def test_a_killed_recorder_does_not_touch_the_arm(cell, driven, start_node, cell_file, table, tmp_path):
+    recorder = start_node("dp_recorder.node", cell=cell_file, directory=tmp_path)
+    cell.wait(lambda: recorder.process.poll() is not None or cell.listeners("pose") > 1, "the recorder", 20.0)
+    driven.mark()
+    recorder.send(signal.SIGKILL)
+    cell.pause(0.5)
+    assert all(s.mode == CommandState.TELEOP and s.input_alive for s in driven.since_mark), driven.story()
+    table.append(driven.row("recorder killed", "goes on", "-"))
+
+
+@pytest.fixture(scope="module")
+def policy(cell_file, tmp_path_factory, shared_cell, start_node):
+    """A real policy node with an untrained network whose actions lie within centimetres of the start."""
+    sections = {
+        "name": "test",
+        "observation": {"cameras": ["front", "wrist"], "image_height": 64, "image_width": 64, "history": 1},
+        "encoder": {"kind": "compact", "width": 8, "keypoints": 4, "features": 8, "blocks": 1},
+        "denoiser": {"sizes": [16, 32], "step_features": 16},
+        "diffusion": {"inference_steps": 2},
+    }
+    network = build_policy(PolicyConfig.from_dict(sections))
+    action = encode_action(shared_cell.start[None], np.array([0.08]))[0]
+    vector = network.normaliser.action
+    vector.offset.copy_(vector.offset.new_tensor(action.tolist()))
+    vector.scale.copy_(vector.scale.new_tensor([0.01] * 3 + [0.02] * 6 + [0.001]))
+    folder = tmp_path_factory.mktemp("policy") / "checkpoint"
+    save_checkpoint(folder, network, load_contract(cell_file).to_dict())
+    node = start_node("dp_policy_node.node", cell=cell_file, checkpoint=folder)
+    shared_cell.wait(lambda: shared_cell.listeners("front") > 0 or node.process.poll() is not None, "the policy", 60.0)
+    assert node.process.poll() is None, node.log
+    return node
+
+
+def moved_by_policy(cell):
+    """Ask for POLICY and wait until its chunks move the arm."""
+    cell.ask_mode(CommandState.POLICY)
+    cell.wait(lambda: cell.states[-1].input_alive and not cell.at_rest(), "the policy to move the arm", 20.0)
+
+
+def wait_for_policy(cell):
+    """Until the policy node listens, and the machine has settled after loading it."""
+    cell.wait(lambda: cell.listeners("front") > 0, "the policy node", 60.0)
+    if cell.mode == CommandState.FAULT:  # this process was late while the node was loaded
+        cell.trigger("resume")
+
+
+def test_a_killed_policy_node_ends_in_hold(cell, policy, table):
+    cell.images = True
+    cell.put_at_start()
+    watch = Watch(cell)
+    moved_by_policy(cell)
+    watch.mark()
+    policy.send(signal.SIGKILL)
+    cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
+    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+    did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+    assert "policy/chunk" in cell.states[-1].text
+    policy.start()
+    wait_for_policy(cell)
+    moved_by_policy(cell)
+    table.append(watch.row("policy node killed", did, "node restarted, POLICY asked for again"))
+
+
+def test_a_killed_camera_driver_ends_in_hold(cell, policy, start_node, cell_file, table):
+    cell.images = False
+    cameras = start_node(SCRIPT, "cameras", cell_file)
+    cell.put_at_start()
+    watch = Watch(cell)
+    moved_by_policy(cell)
+    watch.mark()
+    cameras.send(signal.SIGKILL)
+    cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
+    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+    did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+    cameras.start()
+    moved_by_policy(cell)
+    cameras.send(signal.SIGKILL)
+    table.append(watch.row("camera driver killed", did, "driver restarted, POLICY asked for again"))
