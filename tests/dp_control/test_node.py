@@ -13,6 +13,7 @@ from dp_ros.messages import fill_twist, ns_to_stamp
 from geometry_msgs.msg import TwistStamped
 
 from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, GripperCommand, TeleopState
+from dp_msgs.srv import SetMode
 from dp_ros import qos
 
 CONTRACT = load_contract("sim_franka")
@@ -168,6 +169,23 @@ def test_a_contact_stops_the_arm_and_a_person_goes_on(cell, start_control):
     hand.push(0, 0, 0, 0, 0, 0, seconds=0.1)
     assert cell.resume().success
     hand.close()
+
+
+def test_floods_of_messages_and_requests_starve_neither_the_loop_nor_a_stop(cell, hand):
+    cell.set_mode(CommandState.TELEOP)
+    flood = cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
+    message = TwistStamped()
+    begin, seen = time.monotonic(), len(cell.states)
+    while time.monotonic() < begin + 1.0:
+        for _ in range(20):
+            flood.publish(message)  # without a frame: each one is refused
+        time.sleep(0.005)
+    assert len(cell.states) - seen > 80 and cell.states[-1].mode == CommandState.TELEOP
+    client = cell.node.create_client(SetMode, "control/set_mode")
+    assert client.wait_for_service(5.0)
+    calls = [client.call_async(SetMode.Request(mode=CommandState.TELEOP)) for _ in range(8)]  # the depth of a service
+    assert cell.stop().success
+    cell.wait(lambda: all(call.done() for call in calls), "an answer to each request", 20.0)
 
 
 def test_diagnostics_name_what_was_refused(cell, hand):

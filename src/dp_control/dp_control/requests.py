@@ -63,7 +63,7 @@ class ModeRequests:
         """Tell who asked how it went; a refused request leaves the one before it waiting."""
         if output.mode != self._mode:
             self._mode = output.mode
-            self._node.get_logger().info(f"mode {output.mode.name}{f': {output.text}' if output.text else ''}")
+            self._log(output)
         if request is None and not self._waiting:
             return
         if request is not None and output.refused:
@@ -78,6 +78,18 @@ class ModeRequests:
         if output.reached:
             waiting, self._waiting = self._waiting, []
             self._answer(waiting, "")
+
+    def _log(self, output: ControlOutput) -> None:
+        """Say that the mode has changed, and how: by itself, by hand, or as asked."""
+        logger, text = self._node.get_logger(), f"mode {output.mode.name}"
+        if output.mode == Mode.FAULT:
+            logger.error(f"{text}: {output.text}; control/resume goes on")
+        elif output.intervention:
+            logger.warning(f"{text}: taken over from the policy by hand")
+        elif output.mode == Mode.HOLD and output.text:
+            logger.warning(f"{text}: {output.text}")
+        else:
+            logger.info(text)
 
     def _answer(self, requests: list[Request], problem: str) -> None:
         for request in requests:
