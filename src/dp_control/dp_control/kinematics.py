@@ -8,9 +8,9 @@ A quadratic program in the joint velocities v, solved by daqp on pinocchio's Jac
                 distance between links, soft (dp_control.kinematics_collision)
 
 The wanted twist is that of the pose itself plus a correction of the remaining error, whose speed is limited so that it
-can brake. Damping grows towards singularities, and the arm stays on its side of them: it does not flip elbow or wrist.
-A pose out of reach ends in the closest posture on this side, at rest. The limits leave each joint an interval that is
-never empty, so the program always has a solution.
+can brake, and which damps the joints while it is large. The arm stays on its side of singularities: it does not flip
+elbow or wrist. A pose out of reach ends in the closest posture on this side, at rest. The limits leave each joint an
+interval that is never empty, so the program always has a solution.
 """
 
 from __future__ import annotations
@@ -197,11 +197,12 @@ class QpKinematics:
         ahead, correction = self._twist(here, target, state.target or target, period_s)
         twist = WEIGHT * (ahead + correction)
         jacobian = WEIGHT[:, None] * self.model.jacobian(state.joints)
-        singularity = Singularity(jacobian, _ERROR_DAMPING_S * float(np.linalg.norm(WEIGHT * correction)))
+        singularity = Singularity(jacobian)
+        damping = _ERROR_DAMPING_S * float(np.linalg.norm(WEIGHT * correction))
         pull = singularity.null_space(_POSTURE_RATE_HZ * (state.posture - state.joints))
         pull = _limited(pull, _POSTURE_SPEED_RAD_S)
         hessian = jacobian.T @ jacobian
-        hessian.flat[:: len(pull) + 1] += singularity.damping + _POSTURE_WEIGHT + _SMOOTH_WEIGHT
+        hessian.flat[:: len(pull) + 1] += damping + _POSTURE_WEIGHT + _SMOOTH_WEIGHT
         gradient = -(jacobian.T @ twist + _POSTURE_WEIGHT * pull + _SMOOTH_WEIGHT * state.velocity)
         rows, slowest = singularity.rows(self.model, state.joints, here.rotation.T, period_s)
         count = len(slowest)
@@ -211,8 +212,9 @@ class QpKinematics:
         velocity = self._optimum(hessian, gradient, bounds, rows, slowest, state.velocity)
         if velocity is None:
             return None, ("no_solution",)
-        active = ["singularity"] if singularity.damped else []
-        if np.any(rows[count:] @ velocity <= slowest[count:] + _CLOSE):
+        on_limit = rows @ velocity <= slowest + _CLOSE
+        active = ["singularity"] if on_limit[:count].any() else []
+        if on_limit[count:].any():
             active.append("self_collision")
         missing = twist - jacobian @ velocity
         if missing @ missing > _UNREACHABLE**2 * (twist @ twist):

@@ -46,22 +46,24 @@ def approach_speed(distance: Array, braking: float, creep: float, period_s: floa
 
 @dataclass(frozen=True)
 class VelocityBounds:
-    """Bounds (n,) rad/s of one period, and what sets each of them: an index of ``NAMES``."""
+    """Bounds (n,) rad/s of one period.
+
+    Attributes:
+        lower: of all limits together.
+        upper: the same.
+        limits: name, lower and upper bounds of each limit alone.
+    """
 
     lower: Array
     upper: Array
-    lower_by: NDArray[np.intp]
-    upper_by: NDArray[np.intp]
-
-    NAMES = ("joint_acceleration", "joint_velocity", "joint_position")
+    limits: tuple[tuple[str, Array, Array], ...]
 
     def active(self, velocity: Array) -> tuple[str, ...]:
         """Names of the limits that ``velocity`` (n,) rad/s lies on."""
-        hit = {
-            *self.upper_by[velocity >= self.upper - _CLOSE_RAD_S].tolist(),
-            *self.lower_by[velocity <= self.lower + _CLOSE_RAD_S].tolist(),
-        }
-        return tuple(name for index, name in enumerate(self.NAMES) if index in hit)
+        high, low = velocity + _CLOSE_RAD_S, velocity - _CLOSE_RAD_S
+        if not ((high >= self.upper) | (low <= self.lower)).any():
+            return ()
+        return tuple(name for name, lower, upper in self.limits if ((high >= upper) | (low <= lower)).any())
 
 
 class JointLimits:
@@ -94,9 +96,12 @@ class JointLimits:
         towards = approach_speed(distance - _MARGIN_RAD, _BRAKING_RAD_S2, _CREEP_RAD_S, period_s)
         towards += np.minimum(distance, 0.0) / _RETURN_S
         up, down = towards[: len(joints)], -towards[len(joints) :]
-        uppers = np.array([fastest, self._velocity, up])
-        lowers = np.array([slowest, -self._velocity, down])
         # Acceleration wins where a start outside the limits would leave nothing.
-        upper = np.maximum(uppers.min(axis=0), slowest)
-        lower = np.minimum(np.minimum(lowers.max(axis=0), fastest), upper)
-        return VelocityBounds(lower, upper, lowers.argmax(axis=0), uppers.argmin(axis=0))
+        upper = np.maximum(np.minimum(np.minimum(fastest, self._velocity), up), slowest)
+        lower = np.minimum(np.maximum(np.maximum(slowest, -self._velocity), down), np.minimum(fastest, upper))
+        limits = (
+            ("joint_acceleration", slowest, fastest),
+            ("joint_velocity", -self._velocity, self._velocity),
+            ("joint_position", down, up),
+        )
+        return VelocityBounds(lower, upper, limits)
