@@ -16,6 +16,7 @@ pytest.importorskip("pinocchio", reason="pinocchio is not installed")
 pytest.importorskip("daqp", reason="daqp is not installed")
 
 from dp_control.kinematics import QpKinematics
+from dp_control.kinematics_benchmark import measure
 from dp_control.kinematics_collision import SelfCollision
 from dp_control.kinematics_limits import JointLimits
 from dp_control.robot_model import RobotModel, RobotModelError
@@ -392,3 +393,10 @@ def test_links_stay_apart(model):
         assert run.residual[-1, 0] < 0.2e-3
     assert nearest[False] < 0.0
     assert nearest[True] > judge.distance_m - 1e-3
+
+
+def test_measuring_the_time_of_a_solve(kinematics):
+    ticks = iter(range(10_000))
+    times = measure(kinematics, HOME, lambda: next(ticks) * 1e-4, duration_s=1.5)
+    assert times.p50_s == pytest.approx(1e-4) and times.longest_s == pytest.approx(1e-4)
+    assert 0.0 < times.residual_m < 0.2e-3 and 0.0 < times.residual_rad < 1e-3

@@ -224,10 +224,11 @@ class QpKinematics:
     def _optimum(
         self, hessian: Array, gradient: Array, bounds: VelocityBounds, rows: Array, slowest: Array, guess: Array
     ) -> Array | None:
-        count = len(slowest)
-        upper = np.concatenate([bounds.upper, np.full(count, 1e30)])
-        lower = np.concatenate([bounds.lower, slowest])
-        sense = np.concatenate([self._sense, np.full(count, _SOFT, dtype=np.int32)])
+        lower, upper, sense = bounds.lower, bounds.upper, self._sense
+        if len(slowest):
+            lower = np.concatenate([lower, slowest])
+            upper = np.concatenate([upper, np.full(len(slowest), 1e30)])
+            sense = np.concatenate([sense, np.full(len(slowest), _SOFT, dtype=np.int32)])
         guess = np.clip(guess, bounds.lower, bounds.upper)
         x, _, flag, _ = self._daqp.solve(
             hessian, gradient, rows, upper, lower, sense, primal_start=guess, primal_tol=_SOLVER_TOLERANCE

@@ -1,0 +1,69 @@
+"""How long the inverse kinematics takes, and how well it tracks, on a path of teleoperation's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from dp_core.poses import quat_from_rotvec, quat_multiply
+from numpy.typing import ArrayLike, NDArray
+
+from dp_control.interfaces import ArmKinematics
+
+Array = NDArray[np.float64]
+
+# Amplitudes and angular frequencies of the path.
+_SHIFT_M = np.array([0.10, 0.20, 0.08])
+_TURN_RAD = np.array([0.3, 0.0, 0.4])
+_RATES_RAD_S = np.array([2.0, 1.5, 2.5])
+
+
+@dataclass(frozen=True)
+class SolveTimes:
+    """Of all solves: durations in s (median, 99th percentile, longest), and the largest residuals."""
+
+    p50_s: float
+    p99_s: float
+    longest_s: float
+    residual_m: float
+    residual_rad: float
+
+
+def tracking_path(home: Array, duration_s: float, period_s: float) -> list[Array]:
+    """Poses (pose7) that swing around ``home`` on all axes, from rest: up to some 0.35 m/s and 0.8 rad/s."""
+    poses = []
+    for t in np.arange(0.0, duration_s, period_s):
+        share = min(t, 1.0)
+        swing = share**3 * (10.0 - 15.0 * share + 6.0 * share**2) * np.sin(_RATES_RAD_S * t)
+        turn = quat_multiply(quat_from_rotvec(_TURN_RAD * swing), home[3:])
+        poses.append(np.concatenate([home[:3] + _SHIFT_M * swing, turn]))
+    return poses
+
+
+def measure(
+    kinematics: ArmKinematics,
+    start: ArrayLike,
+    clock: Callable[[], float],
+    duration_s: float = 20.0,
+    period_s: float = 0.004,
+) -> SolveTimes:
+    """Solve along :func:`tracking_path` around the pose at ``start`` (n,) rad.
+
+    Args:
+        kinematics: what is measured; started anew.
+        start: joints (n,) rad in the middle of the workspace.
+        clock: s, monotonic, such as ``time.perf_counter``.
+        duration_s: of the path.
+        period_s: of control.
+    """
+    joints = np.array(start, dtype=np.float64)
+    kinematics.start(joints)
+    times, left = [], np.zeros(2)
+    for pose in tracking_path(kinematics.forward(joints), duration_s, period_s):
+        before = clock()
+        solution = kinematics.solve(pose, period_s)
+        times.append(clock() - before)
+        left = np.maximum(left, [solution.residual_m, solution.residual_rad])
+    p50, p99 = np.percentile(times, [50, 99])
+    return SolveTimes(float(p50), float(p99), float(max(times)), float(left[0]), float(left[1]))
