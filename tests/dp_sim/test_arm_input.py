@@ -51,7 +51,7 @@ class Cell:
         rclpy.init(context=self.context, domain_id=self.domain)
         self.node = rclpy.create_node("partner", context=self.context)
         self.executor = rclpy.executors.SingleThreadedExecutor(context=self.context)
-        self.clock, self.stamps = -1, []
+        self.clock, self.stamps, self.wrench_stamps = -1, [], []
         self.pose = self.joints = self.velocity = self.force = None
         self.command: Callable[[], Any] | None = None
         create = self.node.create_subscription
@@ -74,6 +74,7 @@ class Cell:
         self.joints, self.velocity = np.array(message.position), np.array(message.velocity)
 
     def _on_wrench(self, message: WrenchStamped) -> None:
+        self.wrench_stamps.append(stamp_to_ns(message.header.stamp))
         force = message.wrench.force
         self.force = np.array([force.x, force.y, force.z])
 
@@ -194,6 +195,7 @@ def test_joint_positions_are_followed_at_the_rate_of_the_contract(cell):
     cell.run(0.2)
     np.testing.assert_allclose(cell.joints, goal, atol=1e-3)
     assert set(np.diff(sorted(set(cell.stamps[-40:])))) == {5_000_000}
+    assert set(np.diff(sorted(set(cell.wrench_stamps[-40:])))) == {10_000_000}
 
 
 @use("joint_trajectory")
