@@ -97,7 +97,7 @@ def simulate(seed: int, rate_hz: int, limits: MotionLimits, safety: SafetySpec, 
 cells = st.sampled_from([(SIM, SafetySpec()), (SIM, SAFE), (FRANKA, SafetySpec()), (FRANKA, SAFE), (SLOW, SAFE)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([100, 250, 500]), cells, st.sampled_from([0.0, 0.1, 1.0, 5.0]))
 def test_random_plans_never_break_a_limit(judge_motion, seed, rate_hz, cell, wild):
     run = simulate(seed, rate_hz, *cell, wild, seconds=300.0 / rate_hz)

@@ -85,7 +85,7 @@ def any_command(rng, here):
     return commands[rng.choice(4, p=(0.1, 0.4, 0.3, 0.2))]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([50, 100, 250, 500, 1000]))
 def test_random_commands_never_break_a_limit(judge_motion, seed, rate_hz):
     rng = np.random.default_rng(seed)

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dp_core.rotations import ZERO, Vector, add_scaled, dot
-from dp_core.stopping import AT_REST, AnyStop, SplitPlanner, StopPlanner, basis
+from dp_core.stopping import AT_REST, FIRST_GUESS, AnyStop, SplitPlanner, StopPlanner, basis
 
 # (next velocity, its stop) -> name of the region's constraint that the two would violate, or None.
 RegionCheck = Callable[[Vector, AnyStop], str | None]
-ShieldState = tuple[Vector, Vector, AnyStop]
+ShieldState = tuple[Vector, Vector, AnyStop, int]
 
 # Shares of the proposal that are tried before the stored stop is played.
 SHARES = (1.0, 0.5, 0.25, 0.125)
@@ -56,16 +56,16 @@ class MotionShield:
 
     @property
     def state(self) -> ShieldState:
-        """Velocity, acceleration, stop; to be given back to :meth:`restore`."""
-        return self.velocity, self.acceleration, self._stop
+        """Velocity, acceleration, stop and where the next search begins; to be given back to :meth:`restore`."""
+        return self.velocity, self.acceleration, self._stop, self._planner.guess
 
     def restore(self, state: ShieldState) -> None:
         """Go back to a former state."""
-        self.velocity, self.acceleration, self._stop = state
+        self.velocity, self.acceleration, self._stop, self._planner.guess = state
 
     def rest(self) -> None:
         """Begin at rest."""
-        self.velocity, self.acceleration, self._stop = ZERO, ZERO, AT_REST
+        self.velocity, self.acceleration, self._stop, self._planner.guess = ZERO, ZERO, AT_REST, FIRST_GUESS
 
     def brake(self) -> None:
         """Play one tick of the verified stop."""

@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 
 # A stop is never longer than this many periods; limits that need more are met by no arm.
 LONGEST = 1_000_000
+FIRST_GUESS = 8
 
 
 class Basis(NamedTuple):
@@ -106,6 +107,7 @@ class SplitPlanner:
                 return None
             v, a = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
             v[axis], a[axis] = velocity[axis], acceleration[axis]
+            planner.guess = FIRST_GUESS
             part = planner.plan((v[0], v[1], v[2]), (a[0], a[1], a[2]))
             if part is None:
                 return None
@@ -138,7 +140,8 @@ class StopPlanner:
         self._acceleration2 = acceleration * acceleration
         self._jerk2 = jerk * jerk
         self._period_s = period_s
-        self._guess = 8
+        # Fewest ticks found last; where the next search begins. Part of the planner's state: see MotionShield.
+        self.guess = FIRST_GUESS
 
     def plan(self, velocity: Vector, acceleration: Vector) -> Stop | None:
         """Shortest stop from a state; None when the speed would pass its limit on the way."""
@@ -169,7 +172,7 @@ class StopPlanner:
 
     def _shortest(self, vv: float, va: float, aa: float) -> int:
         """Fewest ticks that fit; the last answer is the first guess, since states change little in a period."""
-        high = self._guess
+        high = self.guess
         if self._fits(high, vv, va, aa):
             low = high
             while low > 1 and self._fits(low - 1, vv, va, aa):
@@ -185,7 +188,7 @@ class StopPlanner:
         return self._remember(self._bisect(low, high, vv, va, aa))
 
     def _remember(self, ticks: int) -> int:
-        self._guess = ticks
+        self.guess = ticks
         return ticks
 
     def _bisect(self, low: int, high: int, vv: float, va: float, aa: float) -> int:
