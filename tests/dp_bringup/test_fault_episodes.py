@@ -77,7 +77,8 @@ def quiet_trace(contract=CONTRACT):
     return Trace(
         tick=tick, t_ns=t_ns, mode=mode, pose=pose, twist=twist, width=np.full(N, 0.08), alive=np.ones(N, bool),
         request=request, resume=np.zeros(N, bool), measured=measured, measured_ns=t_ns.copy(), twist_ns=t_ns.copy(),
-        plan_end_ns=np.full(N, np.iinfo(np.int64).min), contact_s=np.zeros(N), along=np.full(N, np.nan),
+        plan_end_ns=np.full(N, np.iinfo(np.int64).min), contact_s=np.zeros(N), held=np.ones(N, bool),
+        along=np.full(N, np.nan),
     )  # fmt: skip
 
 
@@ -150,7 +151,8 @@ def test_each_broken_rule_is_named(name):
 
 
 def with_safety(**rules_of_the_cell):
-    return replace(CONTRACT, safety=replace(CONTRACT.safety, **rules_of_the_cell))
+    teleop = replace(CONTRACT.teleop, clutch_button=1)  # which a dead-man button needs
+    return replace(CONTRACT, teleop=teleop, safety=replace(CONTRACT.safety, **rules_of_the_cell))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,21 @@ def test_contact_must_end_the_mode():
     contract = with_safety(force_limit_N=20.0, contact_time_s=0.02)
     pressed = changed(quiet_trace(), contact_s=put(slice(100, None), 0.1))
     assert rules(pressed, contract) == {"contact_is_a_fault"}
+
+
+def test_motion_without_the_dead_man_button_is_named():
+    released = changed(quiet_trace(), held=put(slice(30, None), False))
+    assert not rules(released)
+    assert rules(released, with_safety(dead_man=("teleop",))) == {"rest_after_loss"}
+
+
+def test_an_exception_in_the_core_is_a_violation(monkeypatch):
+    def fails(self, twist):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MotionLimiter, "follow_twist", fails)
+    found = run_fault_episodes(count=8, seed=0, workers=1).violations
+    assert any(violation.rule == "exception" and "ZeroDivisionError" in violation.text for violation in found)
 
 
 def test_a_plan_that_goes_back_is_named():

@@ -207,8 +207,9 @@ class _Checker:
         """Without a cause of motion the arm is at rest after the stopping time."""
         trace = self._trace
         fresh_ns = round(1e9 * self._contract.control.input_max_age_s)
-        driven = (trace.mode == TELEOP) & (trace.t_ns - trace.twist_ns <= fresh_ns)
-        driven |= (trace.mode == POLICY) & (trace.plan_end_ns > np.iinfo(np.int64).min)
+        released = {mode: ~trace.held & (mode in self._contract.safety.dead_man) for mode in ("teleop", "policy")}
+        driven = (trace.mode == TELEOP) & (trace.t_ns - trace.twist_ns <= fresh_ns) & ~released["teleop"]
+        driven |= (trace.mode == POLICY) & (trace.plan_end_ns > np.iinfo(np.int64).min) & ~released["policy"]
         driven |= self._yielding()
         steps = np.minimum(np.diff(trace.tick, prepend=trace.tick[0]), LONGEST_STEP)
         elapsed = np.cumsum(steps) * self._period_s

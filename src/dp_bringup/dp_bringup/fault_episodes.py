@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,7 @@ def _play(seed: int, alter: Callable[[ControlOutput, int], ControlOutput] | None
     core, inbox, recording = ControlCore(contract, kinematics), Inbox(contract, with_joints), Recording()
     period_s = 1.0 / contract.control.rate_hz
     output: ControlOutput | None = None
+    crash: Violation | None = None
     command: Array | None = None
     last = 0
     for tick in range(1, int(script.duration_s / period_s) + 1):
@@ -107,14 +108,21 @@ def _play(seed: int, alter: Callable[[ControlOutput, int], ControlOutput] | None
             inbox.take(sample, now_ns)
         request = world.operator.request(now_s, mode_of(output))
         inputs = inbox.inputs(now_ns, request, world, kinds)
-        output = core.step(inputs, now_ns, tick - last)
+        try:
+            output = core.step(inputs, now_ns, tick - last)
+        except Exception as error:  # it would end the node's worker, and with it the process
+            crash = Violation("exception", seed, now_s, 1.0, 0.0, repr(error))
+            break
         if alter is not None:
             output = alter(output, len(recording.rows))
         last, command = tick, output.pose
         _record(recording, tick, now_ns, inputs, output, inbox)
     along = None if with_joints else world.along()
     trace = recording.trace(along)
-    return Episode(contract, script, trace, check(trace, contract, seed), world.counts)
+    verdict = check(trace, contract, seed)
+    if crash is not None:
+        verdict = replace(verdict, violations=(crash, *verdict.violations))
+    return Episode(contract, script, trace, verdict, world.counts)
 
 
 _NOTHING = np.full(7, np.nan)
@@ -130,7 +138,7 @@ def _record(
     recording.rows.append(
         (
             tick, t_ns, int(output.mode), -1 if inputs.mode is None else inputs.mode, inbox.measured_ns, inbox.twist_ns,
-            inbox.plan_end_ns, output.width, output.input_alive, inputs.resume, inbox.contact_s,
+            inbox.plan_end_ns, output.width, output.input_alive, inputs.resume, inbox.contact_s, inbox.held(t_ns),
         )
     )  # fmt: skip
 
@@ -147,10 +155,8 @@ def run_fault_episodes(
         on_done: called with the episodes done and the violations found so far.
     """
     began = time.monotonic()
-    jobs = [
-        tuple(range(first, min(first + EPISODES_PER_JOB, seed + count)))
-        for first in range(seed, seed + count, EPISODES_PER_JOB)
-    ]
+    size = max(1, min(EPISODES_PER_JOB, count // (4 * max(workers, 1))))
+    jobs = [tuple(range(first, min(first + size, seed + count))) for first in range(seed, seed + count, size)]
     done = {"episodes": 0, "violations": 0}
 
     def tell(_job: int, news: Any) -> None:

@@ -27,6 +27,7 @@ class Inbox:
         self.measured_ns = self.twist_ns = self.plan_end_ns = NEVER_NS
         self.contact_s = 0.0
         self._wrench_ns = self._contact_from_ns = NEVER_NS
+        self._engaged_ns, self._engaged = NEVER_NS, False
 
     def take(self, sample: Sample, now_ns: int) -> None:
         """One message arrives."""
@@ -69,6 +70,9 @@ class Inbox:
         elif sample.stream == "chunk":
             if sample.frame == self._contract.base_frame and sound_pose(sample.values):
                 self.plan_end_ns = max(self.plan_end_ns, int(sample.stamps_ns[-1]))
+        elif sample.stream == "engaged":
+            if self._engaged_ns < sample.t_ns <= now_ns + 100_000_000:
+                self._engaged_ns, self._engaged = sample.t_ns, bool(sample.values[0] > 0.5)
         elif sample.stream == "wrench" and np.all(np.isfinite(sample.values)):
             if self._wrench_ns < sample.t_ns <= now_ns + 100_000_000:
                 self._wrench_ns = sample.t_ns
@@ -76,6 +80,11 @@ class Inbox:
                 if not over or self._contact_from_ns == NEVER_NS:
                     self._contact_from_ns = sample.t_ns if over else NEVER_NS
                 self.contact_s = 1e-9 * (sample.t_ns - self._contact_from_ns) if over else 0.0
+
+    def held(self, now_ns: int) -> bool:
+        """The dead-man button is held, as far as a sound sample of late says so."""
+        age_s = 1e-9 * (now_ns - self._engaged_ns) if self._engaged_ns != NEVER_NS else np.inf
+        return self._engaged and age_s <= self._contract.control.input_max_age_s
 
     def inputs(self, now_ns: int, request: Request | None, world: FaultWorld, kinds: set[str]) -> ControlInputs:
         """Inputs of one cycle."""

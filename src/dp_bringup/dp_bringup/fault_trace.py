@@ -49,6 +49,7 @@ class Trace:
         twist_ns: the same for a twist.
         plan_end_ns: last action of all sound chunks delivered so far.
         contact_s: for how long the delivered wrench has been above a limit.
+        held: the dead-man button is held, as far as sound samples say.
         along: (n,) m, position along a plan that only advances; NaN where that says nothing.
     """
 
@@ -66,6 +67,7 @@ class Trace:
     twist_ns: NDArray[np.int64]
     plan_end_ns: NDArray[np.int64]
     contact_s: Array
+    held: NDArray[np.bool_]
     along: Array
 
 
@@ -88,5 +90,5 @@ class Recording:
             tick=tick, t_ns=t_ns, mode=mode, pose=poses, twist=np.array(self.twists), width=np.array(columns[7]),
             alive=np.array(columns[8]), request=request, resume=np.array(columns[9]), measured=np.array(self.measured),
             measured_ns=measured_ns, twist_ns=twist_ns, plan_end_ns=plan_end_ns, contact_s=np.array(columns[10]),
-            along=progress,
+            held=np.array(columns[11]), along=progress,
         )  # fmt: skip
