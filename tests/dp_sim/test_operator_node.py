@@ -14,7 +14,7 @@ from dp_sim.task import load_task, tool_down
 from geometry_msgs.msg import PoseStamped
 from sensor_msgs.msg import JointState, Joy
 
-from dp_msgs.msg import EpisodeState, SceneState
+from dp_msgs.msg import CommandState, EpisodeState, SceneState
 
 
 class Desk:
@@ -63,6 +63,15 @@ def test_the_device_rests_until_a_recording_and_after_it(desk):
     assert not desk.ticks(50).any()
     stamps = [stamp for stamp, _ in desk.sent]
     assert set(np.diff(stamps)) == {10_000_000}
+
+
+def test_the_hand_lets_go_while_control_holds_for_want_of_input(desk):
+    desk.episode(EpisodeState.RECORDING, "first")
+    assert np.abs(desk.ticks(100)).max() > 0.3
+    desk.node._on_command(CommandState(mode=CommandState.TELEOP, input_alive=False, text="no teleop/twist"))
+    assert not desk.ticks(20).any()
+    desk.node._on_command(CommandState(mode=CommandState.TELEOP, input_alive=True))
+    assert np.abs(desk.ticks(50)).max() > 0.1
 
 
 def test_each_recording_has_an_operator_of_its_own_and_repeats_of_the_state_do_not_restart_it(desk):

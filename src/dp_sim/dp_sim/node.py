@@ -4,8 +4,8 @@ One thread owns the cell and the renderer and runs the loop (one control period 
 executor's thread runs callbacks, which only check and store. Time is physics time, begins with the process and never
 goes back. What the arm listens to follows `robot` of the contract: see `arm_input`.
 
-Lock step: after each tick the loop waits until control has answered it (and the SpaceMouse, where one publishes), so
-results do not depend on how fast the machine is. `rate` then is an upper limit.
+Lock step: after each tick the loop waits until control has answered it (and the SpaceMouse, where one publishes, by its
+twist where one is made of it), so results do not depend on how fast the machine is. `rate` then is an upper limit.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from dp_core.configuration import ConfigurationError
 from dp_ros.messages import ns_to_stamp, stamp_to_ns
 from dp_ros.node_main import declare, declare_contract, run_node, start_worker
+from geometry_msgs.msg import TwistStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
@@ -78,7 +80,8 @@ class SimNode(Node):
         self._reset_ns = 0
         self._partners = LockStep()
         self._mode = int(CommandState.STOPPED)
-        self._expects_command = self._expects_joy = False
+        self._expects_command = False
+        self._hand: tuple[str, ...] = ()
         self._lost_ns: int | None = None
         self._lost_answers = 0
         self._closed = threading.Event()
@@ -108,7 +111,8 @@ class SimNode(Node):
         if self._lock_step:
             self._command_topic = self._contract.streams["command"].topic
             self.create_subscription(CommandState, self._command_topic, self._on_command, qos.STATE)
-            self.create_subscription(Joy, "spacenav/joy", self._on_joy, qos.STATE)
+            self.create_subscription(Joy, "spacenav/joy", self._on_hand("joy"), qos.STATE)
+            self.create_subscription(TwistStamped, "teleop/twist", self._on_hand("twist"), qos.STATE)
 
     def _on_gripper(self, message: GripperCommand) -> None:
         with self._lock:
@@ -118,8 +122,9 @@ class SimNode(Node):
         self._mode = int(message.mode)
         self._partners.note("command", stamp_to_ns(message.header.stamp))
 
-    def _on_joy(self, message: Joy) -> None:
-        self._partners.note("joy", stamp_to_ns(message.header.stamp))
+    def _on_hand(self, partner: str) -> Callable[[Any], None]:
+        """A callback that notes the answer of the SpaceMouse, or of the twist that is made of it."""
+        return lambda message: self._partners.note(partner, stamp_to_ns(message.header.stamp))
 
     async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
         """Hand the request to the loop and answer when the new scene stands."""
@@ -210,7 +215,10 @@ class SimNode(Node):
 
     def _find_partners(self) -> None:
         self._expects_command = self.count_publishers(self._command_topic) > 0
-        self._expects_joy = self.count_publishers("spacenav/joy") > 0
+        self._hand = ()
+        if self.count_publishers("spacenav/joy") > 0:
+            # Control must not run ahead of the twist: it would take it for lost and hold.
+            self._hand = ("twist",) if self.count_publishers("teleop/twist") > 0 else ("joy",)
 
     def _expected(self) -> tuple[str, ...]:
         """Whose answer this tick needs; the SpaceMouse answers the ground truth."""
@@ -220,7 +228,7 @@ class SimNode(Node):
         names: tuple[str, ...] = ("command",) if self._expects_command else ()
         if self._mode in _SENDING_MODES and self._expects_command:
             names += ("target",)
-        return (*names, "joy") if self._expects_joy and scene else names
+        return (*names, *self._hand) if scene else names
 
     def _answered_rate(self) -> float:
         """Wait for the partners in lock step; returns the pace to keep after that."""

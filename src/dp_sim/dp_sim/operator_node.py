@@ -1,8 +1,10 @@
 """Operator node: the scripted operator at a SpaceMouse.
 
-Subscribes ``robot/ee_pose``, ``gripper/state``, ``sim/scene_state`` and ``recorder/episode_state``; publishes
-``spacenav/joy`` at 100 Hz, once for each tick of the simulator: the hand's motion while an episode is being recorded,
-a device at rest (zeros) otherwise. Everything runs in callbacks of one thread.
+Subscribes ``robot/ee_pose``, ``gripper/state``, ``sim/scene_state``, ``recorder/episode_state`` and control's state;
+publishes ``spacenav/joy`` at 100 Hz, once for each tick of the simulator: the hand's motion while an episode is being
+recorded, a device at rest (zeros) otherwise. When control holds for want of input the hand lets go, as a person would
+who sees the arm stand still: control goes on once it has seen the device at rest. Everything runs in callbacks of one
+thread.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
 
-from dp_msgs.msg import EpisodeState, SceneState
+from dp_msgs.msg import CommandState, EpisodeState, SceneState
 from dp_ros import qos
 from dp_sim.operator import REST, DeviceSample, OperatorFeel, ScriptedOperator
 from dp_sim.task import OperatorView, load_task
@@ -45,6 +47,7 @@ class OperatorNode(Node):
         self._operator: ScriptedOperator | None = None
         self._episode_id = ""
         self._episodes = 0
+        self._released = False
         self._pose: Any = None
         self._width: float | None = None
         self._joy = Joy()
@@ -53,6 +56,7 @@ class OperatorNode(Node):
         streams = self._contract.streams
         self.create_subscription(PoseStamped, streams["ee_pose"].topic, self._on_pose, qos.SENSOR_IN)
         self.create_subscription(JointState, streams["gripper"].topic, self._on_gripper, qos.SENSOR_IN)
+        self.create_subscription(CommandState, streams["command"].topic, self._on_command, qos.SENSOR_IN)
         self.create_subscription(EpisodeState, "recorder/episode_state", self._on_episode, qos.LATCHED)
         self.create_subscription(SceneState, "sim/scene_state", self._on_scene, qos.STATE)
 
@@ -63,6 +67,9 @@ class OperatorNode(Node):
 
     def _on_gripper(self, message: JointState) -> None:
         self._width = joint_sum(message, self._contract.streams["gripper"].joint_names)
+
+    def _on_command(self, message: CommandState) -> None:
+        self._released = message.mode == CommandState.TELEOP and not message.input_alive
 
     def _on_episode(self, message: EpisodeState) -> None:
         """A new recording is a new episode with a seed of its own; anything else takes the hand off."""
@@ -77,12 +84,13 @@ class OperatorNode(Node):
     def _on_scene(self, message: SceneState) -> None:
         """One tick of the device."""
         sample: DeviceSample = REST
-        if self._operator is not None and self._pose is not None and self._width is not None:
+        operator, pose, width = self._operator, self._pose, self._width
+        if operator is not None and pose is not None and width is not None and not self._released:
             objects = {
                 name: pose_to_array(pose) for name, pose in zip(message.object_names, message.object_poses, strict=True)
             }
-            view = OperatorView(self._pose, self._width, objects)
-            sample = self._operator.step(view, stamp_to_ns(message.header.stamp))
+            view = OperatorView(pose, width, objects)
+            sample = operator.step(view, stamp_to_ns(message.header.stamp))
         self._joy.header.stamp = message.header.stamp
         self._joy.axes = array("f", sample.axes.tolist())
         self._joy.buttons = array("i", sample.buttons)
