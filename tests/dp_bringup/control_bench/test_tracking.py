@@ -19,7 +19,7 @@ from dp_bringup.control_bench.tracking import (
 from dp_bringup.control_bench.waypoint_chunks import ChunkPlan, deliver, end_of_execution_s
 from dp_core.contract import load_contract
 
-SETTINGS = TrackingSettings(episodes=1, arms=("stiff arm",))
+SETTINGS = TrackingSettings(episodes=1, task="place", arms=("stiff arm",))
 
 
 @pytest.fixture(scope="module")

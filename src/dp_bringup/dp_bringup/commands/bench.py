@@ -41,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     control.add_argument("--policy", default="small", help="jitter: network beside the loop, small or paper")
     control.add_argument("--motions", type=int, default=10, help="tracking: recorded motions (default: 10)")
-    control.add_argument("--task", default="place", help="tracking: place or reach_around (default: place)")
+    control.add_argument(
+        "--task", default="reach_around", help="tracking: reach_around, free motion (default), or place"
+    )
     control.add_argument("--episodes", type=int, default=1000, help="faults: episodes (default: 1000)")
     control.add_argument("--workers", type=int, default=2, help="faults: processes (default: 2)")
     control.add_argument("--seed", type=int, default=0, help="of the first motion and the first fault episode")

@@ -46,7 +46,7 @@ def tracking_table(rows: Sequence[Row]) -> str:
                 f"{row['jerk_rad_s3']:.0f}",
                 f"{1e3 * row['error_rms_m']:.2f}",
                 f"{1e3 * row['error_max_m']:.2f}",
-                f"{1e3 * row['shift_s']:.0f}",
+                str(round(1e3 * row["shift_s"])),
                 f"{1e3 * row['shifted_rms_m']:.2f}",
             )
         )

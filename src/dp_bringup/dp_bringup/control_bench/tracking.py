@@ -50,7 +50,7 @@ class TrackingSettings:
 
     episodes: int = 10
     seed: int = 0
-    task: str = "place"
+    task: str = "reach_around"
     cell: str = "sim_franka"
     rate_hz: int = 250
     plan: ChunkPlan = field(default_factory=ChunkPlan)
