@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import itertools
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 
 CONTRACT = load_contract("sim_franka")
+_COUNTER = itertools.count()
 
 
 def robot_contract(**robot):
@@ -26,8 +28,8 @@ def robot_contract(**robot):
 class Side:
     """A node that spins in a thread."""
 
-    def __init__(self, name, executor_class, context):
-        self.node = Node(name, context=context)
+    def __init__(self, name, namespace, executor_class, context):
+        self.node = Node(name, namespace=namespace, context=context)
         self.node.failure = ""  # as dp_ros's workers expect of a node
         self.executor = executor_class(context=context)
         self.executor.add_node(self.node)
@@ -50,8 +52,10 @@ class Bench:
     def __init__(self):
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
-        self.control = Side("control", LeanExecutor, self.context)
-        self.robot = Side("robot", MultiThreadedExecutor, self.context)
+        # A namespace of its own: entities of the test before may take a while to disappear.
+        namespace = f"bench_{next(_COUNTER)}"
+        self.control = Side("control", namespace, LeanExecutor, self.context)
+        self.robot = Side("robot", namespace, MultiThreadedExecutor, self.context)
         self.made = []
 
     def make(self, factory, contract):
@@ -79,6 +83,8 @@ class Bench:
             side.thread.join(timeout=2.0)
         for made in self.made:
             made.close()
+        for side in (self.control, self.robot):
+            side.node.destroy_node()
         self.context.try_shutdown()
 
 

@@ -168,7 +168,7 @@ def test_a_slow_controller_is_not_replayed_old_commands(case, bench, make_contra
     """A reader that joins late or lags must find the newest command only, whatever its own depth."""
     arm = bench.make(make_arm, make_contract(**case.robot))
     assert arm._topic._publisher.qos_profile.depth == 1
-    (info,) = bench.robot.node.get_publishers_info_by_topic(f"/{case.topic}") or [None]
+    (info,) = bench.robot.node.get_publishers_info_by_topic(bench.robot.node.resolve_topic_name(case.topic)) or [None]
     assert info is None or info.qos_profile.reliability == QoSReliabilityPolicy.RELIABLE
 
 

@@ -152,7 +152,7 @@ def problem(bench, make_contract, robot_interfaces):
 
 def test_no_state_yet_is_a_problem_and_a_moving_robot_is_none(bench, problem):
     ask = problem()
-    assert "no robot state on /franka_robot_state_broadcaster/robot_state yet" in ask()
+    assert "/franka_robot_state_broadcaster/robot_state yet" in ask()
     Robot(bench)
     bench.cycle(lambda: ask() == "", "the robot")
 
