@@ -120,6 +120,11 @@ class CellSession:
         for client in (self._set_mode, self._reset, self._start, self._stop):
             self.wait_for(client.service_is_ready, timeout_s, f"service {client.srv_name}")
 
+    def wait_for_operator(self, timeout_s: float = 60.0) -> None:
+        """Wait until the SpaceMouse's twist is there: an operator who drives before it is drives in vain."""
+        self.wait_for(lambda: self._node.count_publishers("teleop/twist") > 0, timeout_s, "the teleop node")
+        self.wait_for(lambda: self._node.count_publishers("spacenav/joy") > 0, timeout_s, "the operator")
+
     def wait_for_policy(self, timeout_s: float = 60.0) -> None:
         """Wait until a policy node is there; loading the network takes longer than everything else."""
         self.wait_for(lambda: self._node.count_publishers("policy/chunk") > 0, timeout_s, "the policy node")

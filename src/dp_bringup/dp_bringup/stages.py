@@ -84,6 +84,8 @@ def _run(
             session.wait_until_ready()
             if mode == "deploy":
                 session.wait_for_policy()
+            else:
+                session.wait_for_operator()
             runner = EpisodeRunner(session, task)
             run = runner.demonstrate if mode == "teleop" else runner.evaluate
             for seed in seeds:
