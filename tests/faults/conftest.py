@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dp_bringup.processes import clean_shared_memory
 from dp_core.contract import config_directory, load_contract
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from driven_cell import DrivenCell
 from fault_rows import HEADER, Watch
-from faulty_cell import FaultyCell
 
 from dp_msgs.msg import CommandState
 
@@ -63,6 +64,7 @@ class NodeProcess:
         return self._log.read_text(errors="replace")
 
     def close(self):
+        """End it; why that did not go well, or empty."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
@@ -70,8 +72,9 @@ class NodeProcess:
             status = self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise
-        assert status in (0, -signal.SIGKILL), f"{self._command} ended with {status}: {self.log[-3000:]}"
+            self.process.wait(10)
+            return f"{self._command} did not end within 10 s of SIGTERM"
+        return "" if status in (0, -signal.SIGKILL) else f"{self._command} ended with {status}: {self.log[-3000:]}"
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +101,15 @@ def start_node(tmp_path_factory):
         return node
 
     yield start
-    for node in started:
-        node.close()
+    problems = [problem for node in started if (problem := node.close())]
+    clean_shared_memory()  # of those that were killed
+    assert not problems, "\n".join(problems)
 
 
 @pytest.fixture(scope="module")
 def shared_cell(cell_file, request):
     """The rest of the cell, with the clock and the messages that the file of tests names in `CELL`."""
-    cell = FaultyCell(load_contract(cell_file), **getattr(request.module, "CELL", {}))
+    cell = DrivenCell(load_contract(cell_file), **getattr(request.module, "CELL", {}))
     yield cell
     cell.close()
 

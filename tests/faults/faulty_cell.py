@@ -8,7 +8,6 @@ import numpy as np
 import rclpy
 from dp_control.kinematics import QpKinematics
 from dp_core.contract import load_contract
-from dp_core.poses import quat_from_rotvec, quat_multiply
 from dp_ros.messages import array_to_pose, fill_twist, ns_to_stamp, pose_to_array, stamp_to_ns, stamped_pose
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -16,10 +15,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState, Joy
-from std_srvs.srv import Trigger
 
 from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, GripperCommand, TeleopState
-from dp_msgs.srv import SetMode
 from dp_ros import qos
 
 START_JOINTS = np.array([0.0, -0.7853981634, 0.0, -2.3561944902, 0.0, 1.5707963268, 0.7853981634])
@@ -92,8 +89,6 @@ class FaultyCell:
         listen(CommandState, "control/command_state", self._hear, qos.STATE)
         listen(ChunkReport, "control/chunk_report", self.reports.append, qos.EVENT)
         listen(GripperCommand, "gripper/command", self.grips.append, qos.STATE)
-        self._modes = self.node.create_client(SetMode, "control/set_mode")
-        self._triggers = {name: self.node.create_client(Trigger, f"control/{name}") for name in ("stop", "resume")}
 
     def now_ns(self):
         """ROS time as the cell's own clock has it."""
@@ -196,22 +191,6 @@ class FaultyCell:
         """How many subscriptions have found a stream."""
         return self._out[stream].get_subscription_count()
 
-    def set_mode(self, mode, timeout_s=12.0):
-        """Ask for a mode; the answer."""
-        assert self._modes.wait_for_service(10.0)
-        return self._ask(self._modes, SetMode.Request(mode=mode), timeout_s)
-
-    def trigger(self, name, timeout_s=12.0):
-        """Call control/stop or control/resume; the answer."""
-        client = self._triggers[name]
-        assert client.wait_for_service(10.0)
-        return self._ask(client, Trigger.Request(), timeout_s)
-
-    def _ask(self, client, request, timeout_s):
-        future = client.call_async(request)
-        self.wait(future.done, f"an answer of {client.srv_name}", timeout_s)
-        return future.result()
-
     def wait_real(self, seconds):
         """Let time pass on the wall."""
         time.sleep(seconds)
@@ -224,6 +203,11 @@ class FaultyCell:
             assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}{last}"
             time.sleep(0.005)
 
+    def pause(self, seconds):
+        """Let time pass on the cell's clock."""
+        end = self.now_ns() + round(1e9 * seconds)
+        self.wait(lambda: self.now_ns() >= end, "time to pass")
+
     def heal(self):
         """Nothing is spoilt, nobody drives or plans, the arm follows its command."""
         self.spoil.clear()
@@ -233,94 +217,6 @@ class FaultyCell:
     def put_at_start(self):
         """Move the arm to its start; only while control is STOPPED."""
         self.pose, self.joints = self.start.copy(), START_JOINTS.copy()
-
-    def begin_teleop(self, device="twist"):
-        """Mode TELEOP, the operator moves the arm to and fro (0.2 m/s, 0.5 rad/s at the peaks)."""
-        self.put_at_start()
-        self.drive(device)
-
-    def drive(self, device="twist"):
-        """The operator lets go once, as control asks, then moves the arm: by a twist, or by the device's axes."""
-        size = {"twist": [0.1, 0.2, 0.0, 0.0, 0.0, 0.5], "axes": [0.4, 0.8, 0.0, 0.0, 0.0, 0.5]}[device]
-
-        def begin():
-            setattr(self, device, lambda t: np.zeros(6))
-            self.ask_mode(CommandState.TELEOP)
-            self.wait_unless_fault(lambda: self.mode == CommandState.TELEOP and self.states[-1].input_alive, "an input")
-            self.pause(0.05)
-            began = 1e-9 * self.now_ns()
-            setattr(self, device, lambda t: np.array(size) * np.cos(2.0 * (t - began)))
-            return self.wait_unless_fault(lambda: self.speed() > 0.1, "motion")
-
-        self.try_hard(begin)
-
-    def begin_policy(self):
-        """Mode POLICY with a plan that swings by 8 cm and 0.2 rad."""
-        self.put_at_start()
-        self.twist = None
-        self.pause(1.2 * self.contract.control.input_max_age_s)  # a twist as fresh as this would take over
-        self.swing()
-
-    def swing(self):
-        """A policy plans and drives."""
-
-        def begin():
-            self.plan = None
-            self.ask_mode(CommandState.POLICY)
-            self.plan = self._swinging_plan()
-            return self.wait_unless_fault(
-                lambda: self.speed() > 0.1 and self.states[-1].input_alive, "motion by a plan"
-            )
-
-        self.try_hard(begin)
-
-    def _swinging_plan(self):
-        began, home = 1e-9 * self.now_ns(), self.pose.copy()
-
-        def plan(t):
-            s = np.sin(2.5 * (t - began))
-            pose = home.copy()
-            pose[1] += 0.08 * s
-            pose[3:] = quat_multiply(quat_from_rotvec([0.0, 0.0, 0.2 * s]), home[3:])
-            return pose
-
-        return plan
-
-    def try_hard(self, begin):
-        """Begin again when a busy machine kept this process from playing the robot in time, which is a true fault."""
-        for _ in range(5):
-            if begin():
-                return
-        raise AssertionError(f"five times in vain: {self.states[-1].text}")
-
-    def wait_unless_fault(self, ready, what):
-        """Wait for a condition; False when control finds a fault first."""
-        self.wait(lambda: ready() or self.mode == CommandState.FAULT, what)
-        return self.mode != CommandState.FAULT
-
-    def ask_mode(self, mode):
-        """Ask for a mode, by way of resuming where there is a fault, until it is granted."""
-        began = time.monotonic()
-        while not (answer := self._ask_mode_once(mode)).success:
-            assert time.monotonic() - began < 15.0, answer.message
-
-    def _ask_mode_once(self, mode):
-        resumed = self.trigger("resume", 15.0) if self.mode == CommandState.FAULT else None
-        return resumed if resumed is not None and not resumed.success else self.set_mode(mode)
-
-    def resume(self, device="twist"):
-        """The cause is gone and a person resumes, then drives on; says so, with the time it took."""
-        self.spoil.clear()
-        began = time.monotonic()
-        answer = self.trigger("resume", 15.0)
-        assert answer.success, answer.message
-        self.drive(device)
-        return f"`control/resume`, then TELEOP: moves after {time.monotonic() - began:.1f} s"
-
-    def pause(self, seconds):
-        """Let time pass on the cell's clock."""
-        end = self.now_ns() + round(1e9 * seconds)
-        self.wait(lambda: self.now_ns() >= end, "time to pass")
 
     @property
     def mode(self):
