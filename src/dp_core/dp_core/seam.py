@@ -30,8 +30,8 @@ from dp_core.rotations import (
 # A fade alone uses at most these shares of the limits of velocity, acceleration and jerk; the rest is the path's. Less
 # would take longer, and lead farther aside while the difference in acceleration is taken back.
 SHARES = (0.5, 0.6, 0.7)
-# Times of a fade that are tried: each this much longer than the one before.
-LONGER = 1.2
+# Times of a fade that are tried, as multiples of the shortest.
+_LONGER_TIMES = 1.15 ** np.arange(1, 31)
 LONGEST_S = 20.0
 # Rates that differ by more than this many limits belong to paths that no arm could follow: not kept at the seam.
 LARGEST_RATE = 2.0
@@ -140,13 +140,14 @@ def _duration(
     allowed = np.array([share * limit for share, limit in zip(SHARES, limits, strict=True)])
     # No time makes the first rate and change smaller than they are.
     allowed[:2] = np.maximum(allowed[:2], 1.05 * np.sqrt(np.square(parts[1:]).sum(axis=1)))
-    while time_s < LONGEST_S:
-        powers = np.array(((1.0,), (time_s,), (time_s * time_s,)))
-        peaks = np.sqrt(np.square(_SAMPLES @ (powers * parts)).sum(axis=2).max(axis=1))
-        if (peaks <= allowed * (time_s, time_s * time_s, time_s * time_s * time_s)).all():
-            break
-        time_s *= LONGER
-    return time_s
+    # Most seams are small: the first time is tried alone, then all longer ones at once.
+    for times in (np.array((time_s,)), time_s * _LONGER_TIMES):
+        powers = times[:, None] ** np.arange(3.0)
+        peaks = np.sqrt(np.square(_SAMPLES[:, None] @ (powers[:, :, None] * parts)).sum(axis=3).max(axis=2))
+        fits = (peaks <= allowed[:, None] * (powers * times[:, None]).T).all(axis=0)
+        if fits.any():
+            return float(times[np.argmax(fits)])
+    return max(time_s, LONGEST_S)
 
 
 def _quintic(t: float, duration: float) -> tuple[Vector, Vector, Vector]:
