@@ -101,7 +101,7 @@ def test_bad_twists_do_not_move_the_arm(cell, hand):
 def test_a_person_takes_over_from_the_policy_within_50_ms(cell, hand):
     latencies = []
     for _ in range(10):
-        assert cell.set_mode(CommandState.POLICY).success
+        cell.wait(lambda: cell.set_mode(CommandState.POLICY).success, "mode POLICY")
         hand.close()  # samples by hand, so that the moment of the first push is known
         time.sleep(0.05 + 0.013 * len(latencies) % 0.01)
         hand.values = np.array([0.0, 0.1, 0, 0, 0, 0])
