@@ -194,7 +194,7 @@ class MotionLimiter:
         before = rotations.add_scaled(target, reference, -self._period_s)
         error = rotations.add_scaled(self._position, before, -1.0)
         last, self._references = self._references[0] or reference, (reference, self._references[1])
-        return _closing(self._linear_law, self._linear.velocity, reference, last, error)
+        return self._linear_law.closing_velocities(self._linear.velocity, reference, last, error)
 
     def _wanted_angular(
         self, target: Quaternion, velocity: list[float], mean: list[float], names: list[str]
@@ -206,7 +206,7 @@ class MotionLimiter:
         before = rotations.quat_turned(target, rotations.scaled(reference, -self._period_s))
         error = rotations.rotvec_between(before, self._quat)
         last, self._references = self._references[1] or reference, (self._references[0], reference)
-        return _closing(self._angular_law, self._angular.velocity, reference, last, error)
+        return self._angular_law.closing_velocities(self._angular.velocity, reference, last, error)
 
     def _move(self, linear: _Wanted, angular: _Wanted, names: list[str]) -> tuple[str, ...]:
         """One tick towards the wanted velocities (now, and a period ago)."""
@@ -286,17 +286,6 @@ def _advance(
         names.append(f"{kind}_jerk")
     if problem is not None and problem != "velocity":
         names.append(problem)
-
-
-def _closing(law: TrackingLaw, velocity: Vector, reference: Vector, last: Vector, error: Vector) -> _Wanted:
-    """Velocities that take ``error`` (from the reference to the arm) to zero: now, and a period ago.
-
-    The error of the last period is taken to be this one less what has moved since. Taking it from there, instead of
-    remembering it, keeps noise of the reference and its jumps from being differentiated.
-    """
-    moved = rotations.add_scaled(velocity, last, -1.0)
-    before = rotations.add_scaled(error, moved, -law.period_s)
-    return law.closing_velocity(reference, error), law.closing_velocity(last, before)
 
 
 def _finite(values: Array) -> bool:

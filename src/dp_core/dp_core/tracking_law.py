@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 
-from dp_core.rotations import ZERO, Vector, norm
+from dp_core.rotations import ZERO, Vector, add_scaled, norm
 
 # Shares of the limits that the law plans with. The rest is what transients, and the proof of a stop, may use.
 SPEED_SHARE = 0.999
@@ -110,6 +110,18 @@ class TrackingLaw:
             return reference
         k = self.closing_speed(distance) / distance
         return (reference[0] - k * error[0], reference[1] - k * error[1], reference[2] - k * error[2])
+
+    def closing_velocities(
+        self, velocity: Vector, reference: Vector, last_reference: Vector, error: Vector
+    ) -> tuple[Vector, Vector]:
+        """Wanted velocities w_k and w_{k-1} that take ``error`` to zero.
+
+        The error of the last period is taken to be this one less what has moved since. Taking it from there, instead
+        of remembering it, keeps noise of the reference and its jumps from being differentiated.
+        """
+        moved = add_scaled(velocity, last_reference, -1.0)
+        before = add_scaled(error, moved, -self.period_s)
+        return self.closing_velocity(reference, error), self.closing_velocity(last_reference, before)
 
     def acceleration(
         self, wanted: Vector, last_wanted: Vector, velocity: Vector, acceleration: Vector
