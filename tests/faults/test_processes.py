@@ -178,6 +178,27 @@ def test_a_killed_policy_node_ends_in_hold(cell, policy, table):
     table.append(watch.row("policy node killed", did, "node restarted, POLICY asked for again"))
 
 
+def test_a_camera_that_repeats_one_frame_ends_in_hold(cell, policy, table):
+    cell.images = True
+    cell.put_at_start()
+    watch = Watch(cell)
+    moved_by_policy(cell)
+    watch.mark()
+    first = []
+
+    def repeated(message):
+        first.append(message.header.stamp)
+        message.header.stamp = first[0]
+        return [message]
+
+    cell.spoil["wrist"] = repeated
+    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+    did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+    cell.spoil.clear()
+    moved_by_policy(cell)
+    table.append(watch.row("camera repeats one frame", did, "POLICY asked for again"))
+
+
 def test_a_killed_camera_driver_ends_in_hold(cell, policy, start_node, cell_file, table):
     cell.images = False
     cameras = start_node(SCRIPT, "cameras", cell_file)

@@ -48,6 +48,17 @@ def swapped():
     return apply
 
 
+def with_predecessor():
+    """An old message comes once more after each new one."""
+    kept = []
+
+    def apply(message):
+        kept.append(message)
+        return kept[-1:-3:-1]
+
+    return apply
+
+
 def stamped(offset_s):
     def apply(message):
         message.header.stamp = ns_to_stamp(stamp_to_ns(message.header.stamp) + round(1e9 * offset_s))
@@ -104,7 +115,7 @@ def nan_twist(message):
 
 
 def nan_joints(message):
-    message.position = [NAN] * 7
+    message.position = [NAN] * len(message.name)
     return [message]
 
 
@@ -169,10 +180,14 @@ GOES_ON = [
     ("measured pose: q and -q in turn", "driven", "pose", lambda: alternating_sign()),
     ("measured pose: each message twice", "driven", "pose", lambda: twice),
     ("measured pose: stamps in reverse order", "driven", "pose", swapped),
+    ("joint states: stamps in reverse order", "driven", "joints", swapped),
+    ("wrench: stamps in reverse order", "driven", "wrench", swapped),
     ("gripper state frozen", "driven", "gripper", lambda: silent),
+    ("gripper state: NaN", "driven", "gripper", lambda: nan_joints),
     ("twist: each message twice", "driven", "twist", lambda: twice),
     ("twist: stamps in reverse order", "driven", "twist", swapped),
     ("chunks: each one twice", "planned", "chunk", lambda: twice),
+    ("chunks: each followed by the one before it", "planned", "chunk", with_predecessor),
     ("chunks: q and -q in turn", "planned", "chunk", lambda: on_pose(other_sign)),
     ("chunks: every second action 15 cm off", "planned", "chunk", lambda: on_pose(jumping)),
 ]
