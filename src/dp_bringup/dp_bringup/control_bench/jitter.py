@@ -51,6 +51,7 @@ class JitterSettings:
         conditions: of `CONDITIONS`.
         methods: of `LOOPS`.
         control_node: measure the loop of the real control node as well, once in each condition.
+        node_seconds: for how long; its statistics look back on 5,000 cycles, and its start is none of them.
     """
 
     seconds: float = 12.0
@@ -62,6 +63,7 @@ class JitterSettings:
     conditions: tuple[str, ...] = CONDITIONS
     methods: tuple[str, ...] = LOOPS
     control_node: bool = True
+    node_seconds: float = 20.0
 
     @property
     def runs(self) -> int:
@@ -98,7 +100,7 @@ def measure_jitter(settings: JitterSettings, folder: Path, on_run: OnRun) -> lis
                 if settings.control_node:
                     announce(f"{condition}, {METHODS[CONTROL_NODE]}")
                     name = f"control_{condition}"
-                    figures = measure_control_node(group, settings.cell, settings.rate_hz, settings.seconds, name)
+                    figures = measure_control_node(group, settings.cell, settings.rate_hz, settings.node_seconds, name)
                     rows += [] if figures is None else [diagnostics_row(condition, beside, figures)]
     return rows
 
