@@ -15,7 +15,7 @@ Row = dict[str, Any]
 def jitter_table(rows: Sequence[Row]) -> str:
     """Period and jitter by condition and method, microseconds."""
     headers = (
-        "loop", "beside it", "period p50", "p99", "p99.9", "jitter p50", "p99", "p99.9", "max", "skipped of",
+        "loop", "beside it", "period p50", "p99", "p99.9", "jitter p50", "p99", "p99.9", "max", "skipped",
     )  # fmt: skip
     cells = []
     for row in _part(rows, "jitter"):
