@@ -78,7 +78,7 @@ def quiet_trace(contract=CONTRACT):
         tick=tick, t_ns=t_ns, mode=mode, pose=pose, twist=twist, width=np.full(N, 0.08), alive=np.ones(N, bool),
         request=request, resume=np.zeros(N, bool), measured=measured, measured_ns=t_ns.copy(), twist_ns=t_ns.copy(),
         plan_end_ns=np.full(N, np.iinfo(np.int64).min), contact_s=np.zeros(N), held=np.ones(N, bool),
-        along=np.full(N, np.nan),
+        hand=np.zeros(N, bool), along=np.full(N, np.nan),
     )  # fmt: skip
 
 
@@ -189,6 +189,25 @@ def test_motion_without_the_dead_man_button_is_named():
     released = changed(quiet_trace(), held=put(slice(30, None), False))
     assert not rules(released)
     assert rules(released, with_safety(dead_man=("teleop",))) == {"rest_after_loss"}
+
+
+def test_a_policy_that_does_not_give_way_is_named():
+    trace = changed(quiet_trace(), mode=put(slice(20, None), POLICY), request=put(9, POLICY))
+    trace = replace(trace, plan_end_ns=trace.t_ns + 10**9)
+    assert not rules(trace)
+    # Five periods of 10 ms are granted, the sixth is not.
+    assert not rules(changed(trace, hand=put(slice(100, 105), True)))
+    assert rules(changed(trace, hand=put(slice(100, 107), True))) == {"takeover"}
+
+
+def test_an_arm_that_stays_behind_is_named():
+    behind = changed(quiet_trace(), measured=shift(0, slice(50, None), 0.2))
+    assert rules(behind) == {"blocked_is_a_fault"}
+
+
+def test_a_quaternion_that_changes_its_sign_is_named():
+    flipped = changed(quiet_trace(), pose=lambda poses: poses.__setitem__((100, slice(3, 7)), -poses[100, 3:]))
+    assert rules(flipped) == {"quaternion_sign"}
 
 
 def test_an_exception_in_the_core_is_a_violation(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ OUTSIDE_SHARE = 0.08
 
 def random_cell(rng: np.random.Generator) -> Contract:
     """A contract like the simulated cell's with everything that control depends on drawn anew."""
-    base = load_contract("sim_franka")
+    base = _base()
     rate = float(rng.choice(RATES_HZ, p=RATE_SHARES))
     dead_man = tuple(mode for mode in ("teleop", "policy") if rng.random() < 0.2)
     return replace(
@@ -39,6 +40,11 @@ def random_cell(rng: np.random.Generator) -> Contract:
         teleop=replace(base.teleop, clutch_button=1),
         safety=_safety(rng, dead_man),
     )
+
+
+@cache
+def _base() -> Contract:
+    return load_contract("sim_franka")
 
 
 def random_start(rng: np.random.Generator, contract: Contract) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ LONGEST_STEP = 3
 PATIENCE_S = {"request": 2.2, "resume": 10.2}
 #: A command is taken back to a blocked arm for this long at most, and a cycle or two, s.
 YIELD_S = 2.05
+#: A hand on the SpaceMouse has the arm within this time, s.
+TAKEOVER_S = 0.05
 #: Rounding: share of a limit, and of steps that are made of several periods (rotations do not commute).
 TOLERANCE = 1e-6
 TOLERANCE_TURNS = 0.03
@@ -43,10 +45,10 @@ class Verdict:
 
 
 def stopping_time_s(contract: Contract) -> float:
-    """Time within which a stop from any allowed motion must end: twice the ideal one, and a few periods."""
+    """Time within which a stop from any allowed motion must end: thrice the ideal one, as walls bend it, and a bit."""
     v = limit_values(contract.limits)
     ideal = max(v[0] / v[1] + 2.0 * v[1] / v[2], v[3] / v[4] + 2.0 * v[4] / v[5])
-    return float(2.0 * ideal + 8.0 / contract.control.rate_hz)
+    return float(3.0 * ideal + 8.0 / contract.control.rate_hz)
 
 
 def check(trace: Trace, contract: Contract, seed: int) -> Verdict:
@@ -115,6 +117,10 @@ class _Checker:
         region = AllowedRegion(self._contract)
         allowed, entry_of = np.zeros(len(region.names)), None
         for steps, start, entry in self._segments():
+            signs = np.concatenate([[1.0], np.sum(trace.pose[steps[1:], 3:] * trace.pose[steps[:-1], 3:], axis=1)])
+            if np.any(signs < 0.0):
+                i = int(np.argmax(signs < 0.0))
+                yield self._found("quaternion_sign", int(steps[i]), signs[i], 0.0)
             rates = motion_rates(trace.tick[steps], trace.pose[steps], self._period_s, start)
             shares = rates.norms / limits
             self.shares = np.maximum(self.shares, shares.max(axis=0))
@@ -211,8 +217,7 @@ class _Checker:
         driven = (trace.mode == TELEOP) & (trace.t_ns - trace.twist_ns <= fresh_ns) & ~released["teleop"]
         driven |= (trace.mode == POLICY) & (trace.plan_end_ns > np.iinfo(np.int64).min) & ~released["policy"]
         driven |= self._yielding()
-        steps = np.minimum(np.diff(trace.tick, prepend=trace.tick[0]), LONGEST_STEP)
-        elapsed = np.cumsum(steps) * self._period_s
+        elapsed = self._elapsed()
         last = np.maximum.accumulate(np.where(driven, elapsed, 0.0))
         limit = stopping_time_s(self._contract)
         late = self._moving() & (elapsed - last > limit)
@@ -223,10 +228,8 @@ class _Checker:
         trace, contract = self._trace, self._contract
         inside = trace.mode == FAULT
         entered = inside & ~np.concatenate([[False], inside[:-1]])
-        with np.errstate(invalid="ignore"):
-            metres = np.linalg.norm(trace.pose[:, :3] - trace.measured[:, :3], axis=1)
-            turned = 2.0 * np.arccos(np.minimum(np.abs(np.sum(trace.pose[:, 3:] * trace.measured[:, 3:], axis=1)), 1.0))
-            far = (metres > 0.5 * contract.control.track_error_m) | (turned > 0.5 * contract.safety.track_error_rad)
+        metres, turned = _separations(trace.pose, trace.measured)
+        far = (metres > 0.5 * contract.control.track_error_m) | (turned > 0.5 * contract.safety.track_error_rad)
         cause = entered & (far | (trace.contact_s > 0.0))
         since = np.maximum.accumulate(np.where(cause, trace.t_ns, np.iinfo(np.int64).min))
         return np.asarray(inside & (trace.t_ns - np.maximum(since, 0) <= 1e9 * YIELD_S))
@@ -242,6 +245,13 @@ class _Checker:
         limit = contract.safety.contact_time_s + 0.05
         yield from self._first("contact_is_a_fault", running & (trace.contact_s > limit), trace.contact_s, limit)
         back = np.diff(trace.t_ns, prepend=trace.t_ns[0]) * 1e-9
+        waits = self._hand_waits()
+        yield from self._first("takeover", waits > TAKEOVER_S + 1e-9, waits, TAKEOVER_S)
+        before = np.concatenate([trace.pose[:1], trace.pose[:-1]])
+        follows = running & np.concatenate([[False], running[:-1]])
+        metres, turned = _separations(before, trace.measured)
+        far = follows & ((metres > contract.control.track_error_m) | (turned > contract.safety.track_error_rad + 1e-6))
+        yield from self._first("blocked_is_a_fault", far, metres, contract.control.track_error_m)
         yield from self._first("clock_back_is_a_fault", running & (back < -0.1), back, -0.1)
         lost_s = contract.safety.input_lost_s + contract.control.input_max_age_s
         for mode, newest in ((TELEOP, trace.twist_ns), (POLICY, trace.plan_end_ns)):
@@ -249,6 +259,23 @@ class _Checker:
             since = np.where(inside, trace.t_ns - np.maximum(newest, self._entered_ns(mode)), 0) * 1e-9
             limit = lost_s + 1.0 + 3 * self._period_s
             yield from self._first("lost_input_ends_the_mode", since > limit, since, limit)
+
+    def _hand_waits(self) -> Array:
+        """(n,) s for which a hand on the SpaceMouse has waited for the policy to give way."""
+        trace, safety = self._trace, self._contract.safety
+        age_s = 1e-9 * (trace.t_ns - np.maximum(trace.twist_ns, 0))
+        waits = (trace.mode == POLICY) & trace.hand & (age_s <= self._contract.control.input_max_age_s)
+        waits &= safety.takeover & (trace.held | ("teleop" not in safety.dead_man))
+        asked = np.maximum.accumulate(np.where(trace.request == STOPPED, np.arange(len(waits)), -1))
+        reached = np.maximum.accumulate(np.where(trace.mode == STOPPED, np.arange(len(waits)), -1))
+        waits &= asked <= reached  # a stop that is under way is not for anybody to take over
+        elapsed = self._elapsed()
+        return np.asarray(elapsed - np.maximum.accumulate(np.where(waits, 0.0, elapsed)))
+
+    def _elapsed(self) -> Array:
+        """(n,) s that the loop has run; a pause counts no more than it is made up for."""
+        steps = np.minimum(np.diff(self._trace.tick, prepend=self._trace.tick[0]), LONGEST_STEP)
+        return np.asarray(np.cumsum(steps) * self._period_s)
 
     def _entered_ns(self, mode: int) -> NDArray[np.int64]:
         inside = self._trace.mode == mode
@@ -262,3 +289,9 @@ class _Checker:
         both = ok & np.concatenate([[False], ok[:-1]])
         back = -np.diff(along, prepend=along[:1])
         yield from self._first("plan_goes_back", both & (back > 1e-4), back, 1e-4)
+
+
+def _separations(a: Array, b: Array) -> tuple[Array, Array]:
+    """Distances (n,) m and angles (n,) rad between poses (n, 7); NaN where there is none."""
+    cosine = np.abs(np.sum(a[:, 3:] * b[:, 3:], axis=1)) / np.linalg.norm(b[:, 3:], axis=1)
+    return np.linalg.norm(a[:, :3] - b[:, :3], axis=1), 2.0 * np.arccos(np.minimum(cosine, 1.0))

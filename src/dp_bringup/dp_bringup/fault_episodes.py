@@ -138,7 +138,8 @@ def _record(
     recording.rows.append(
         (
             tick, t_ns, int(output.mode), -1 if inputs.mode is None else inputs.mode, inbox.measured_ns, inbox.twist_ns,
-            inbox.plan_end_ns, output.width, output.input_alive, inputs.resume, inbox.contact_s, inbox.held(t_ns),
+            inbox.plan_end_ns, output.width, output.input_alive, inputs.resume, inbox.contact_s,
+            inbox.held(t_ns), inbox.hand,
         )
     )  # fmt: skip
 

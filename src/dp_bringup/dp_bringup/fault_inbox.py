@@ -11,7 +11,7 @@ from dp_core.contract import Contract
 from dp_ros.messages import array_to_pose, ns_to_stamp
 
 from dp_bringup.fault_streams import Sample
-from dp_bringup.fault_world import FaultWorld, Request, newest_sound, over_limit, sound_pose
+from dp_bringup.fault_world import FaultWorld, Request, hand_moves, newest_sound, over_limit, sound_pose
 from dp_msgs.msg import ActionChunk
 
 NEVER_NS = int(np.iinfo(np.int64).min)
@@ -26,6 +26,7 @@ class Inbox:
         self._chunks: list[Chunk] = []
         self.measured_ns = self.twist_ns = self.plan_end_ns = NEVER_NS
         self.contact_s = 0.0
+        self.hand = False
         self._wrench_ns = self._contact_from_ns = NEVER_NS
         self._engaged_ns, self._engaged = NEVER_NS, False
 
@@ -66,6 +67,8 @@ class Inbox:
                 self.measured_ns = newest_sound(sample.t_ns, self.measured_ns, now_ns)
         elif sample.stream == "twist":
             if sample.frame == self._contract.base_frame and np.all(np.isfinite(sample.values)):
+                if self.twist_ns < sample.t_ns <= now_ns + 100_000_000:
+                    self.hand = hand_moves(sample.values, self._contract)
                 self.twist_ns = newest_sound(sample.t_ns, self.twist_ns, now_ns)
         elif sample.stream == "chunk":
             if sample.frame == self._contract.base_frame and sound_pose(sample.values):

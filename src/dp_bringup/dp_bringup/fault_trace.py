@@ -50,6 +50,7 @@ class Trace:
         plan_end_ns: last action of all sound chunks delivered so far.
         contact_s: for how long the delivered wrench has been above a limit.
         held: the dead-man button is held, as far as sound samples say.
+        hand: the newest sound twist is that of a hand that moves the SpaceMouse.
         along: (n,) m, position along a plan that only advances; NaN where that says nothing.
     """
 
@@ -68,6 +69,7 @@ class Trace:
     plan_end_ns: NDArray[np.int64]
     contact_s: Array
     held: NDArray[np.bool_]
+    hand: NDArray[np.bool_]
     along: Array
 
 
@@ -90,5 +92,5 @@ class Recording:
             tick=tick, t_ns=t_ns, mode=mode, pose=poses, twist=np.array(self.twists), width=np.array(columns[7]),
             alive=np.array(columns[8]), request=request, resume=np.array(columns[9]), measured=np.array(self.measured),
             measured_ns=measured_ns, twist_ns=twist_ns, plan_end_ns=plan_end_ns, contact_s=np.array(columns[10]),
-            held=np.array(columns[11]), along=progress,
+            held=np.array(columns[11]), hand=np.array(columns[12]), along=progress,
         )  # fmt: skip

@@ -16,6 +16,7 @@ from dp_bringup.fault_arms import FollowingArm
 from dp_bringup.fault_cells import random_start
 from dp_bringup.fault_scripts import Fault, Script
 from dp_bringup.fault_streams import FaultyNetwork, ReferencePath, Sample
+from dp_bringup.measured_motion import AllowedRegion
 
 Array = NDArray[np.float64]
 
@@ -201,6 +202,8 @@ class FaultWorld:
         kinds = {fault.kind for fault in self._script.faults}
         if self.path.kind != "advance" or not alone or self._contract.safety.keep_out or not kinds <= harmless:
             return None
+        if np.any(AllowedRegion(self._contract).depths(self.start[None]) > 0.0):
+            return None  # the arm comes back into its region first
         return self.path.direction
 
 
@@ -225,6 +228,14 @@ def over_limit(wrench: Array, contract: Contract) -> bool:
     force, torque = math.hypot(*wrench[:3]), math.hypot(*wrench[3:])
     return (safety.force_limit_N is not None and force > safety.force_limit_N) or (
         safety.torque_limit_Nm is not None and torque > safety.torque_limit_Nm
+    )
+
+
+def hand_moves(twist: Array, contract: Contract) -> bool:
+    """True when a finite twist (6,) is more than a hand at rest gives."""
+    safety, (linear, angular) = contract.safety, (twist[:3], twist[3:])
+    return bool(
+        math.hypot(*linear) > safety.takeover_linear_m_s or math.hypot(*angular) > safety.takeover_angular_rad_s
     )
 
 
