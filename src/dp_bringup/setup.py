@@ -7,7 +7,8 @@ NAME = "dp_bringup"
 
 def tree(folder: str) -> list[tuple[str, list[str]]]:
     """Every file below `folder` (a link to the repository's), to be installed into this package's share."""
-    files = sorted(path for path in Path(folder).rglob("*.*") if path.suffix in (".py", ".yaml", ".xml", ".urdf", ".rviz"))
+    suffixes = (".py", ".yaml", ".xml", ".urdf")
+    files = sorted(path for path in Path(folder).rglob("*.*") if path.suffix in suffixes)
     folders = sorted({path.parent for path in files})
     return [(f"share/{NAME}/{parent}", [str(f) for f in files if f.parent == parent]) for parent in folders]
 

@@ -31,8 +31,8 @@ class RobotSpec:
             switches the check of reachability on.
         gravity: effort: who carries the arm: robot (Franka's FCI, whose efforts exclude gravity) or controller (we do:
             Gazebo, raw effort interfaces).
-        motor_inertia_kg_m2: effort: inertia of each joint's motor behind its gear, which a URDF does not state; counts in
-            the design of the damping. Empty is zero.
+        motor_inertia_kg_m2: effort: inertia of each joint's motor behind its gear, which a URDF does not state; counts
+            in the design of the damping. Empty is zero.
         posture_rad: null-space posture of the joints; empty: the joint positions at the start of each mode.
         self_collision: keep the links apart in inverse kinematics.
         adapter: franka adds robot mode, error recovery and collision thresholds.
