@@ -245,3 +245,21 @@ def test_a_pose_in_another_frame_never_starts_a_mode(cell, control):
     answer = cell.set_mode(CommandState.HOLD)
     assert not answer.success and "no measured pose on robot/ee_pose" in answer.message
     assert not cell.targets
+
+
+def test_a_signal_brakes_the_arm_before_the_process_ends(cell, control):
+    hand = Hand(cell)
+    try:
+        cell.wait(lambda: cell.set_mode(CommandState.TELEOP).success, "mode TELEOP")
+        time.sleep(0.2)
+        hand.values = np.array([0.2, 0, 0, 0, 0, 0])
+        cell.wait(lambda: cell.states[-1].commanded_twist.linear.x > 0.19, "full speed")
+        control.terminate()
+        control.wait(10.0)
+    finally:
+        hand.close()
+    assert cell.states[-1].mode == CommandState.STOPPED
+    speeds = np.array([s.commanded_twist.linear.x for s in cell.states if s.mode == CommandState.TELEOP][-30:])
+    assert speeds[-1] < 0.01, "the last command before the end still moved"
+    step = CONTRACT.limits.linear_acceleration_m_s2 / CONTRACT.control.rate_hz
+    assert np.all(np.diff(speeds) >= -step * (1 + 1e-6))

@@ -10,6 +10,7 @@ the back ends that the contract names; publishes ``control/command_state`` in ea
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from dp_core.contract import Contract
@@ -110,6 +111,12 @@ class ControlNode(Node):
     def _diagnose(self) -> None:
         if self._last is not None:
             self._diagnostics.publish(*self._last, self._inputs.dropped)
+
+    def begin_close(self) -> Callable[[], bool]:
+        """Brake as for a stop; says when nothing is sent any more."""
+        if self._sending:
+            self._requests.stop()
+        return lambda: not self._sending
 
     def close(self) -> None:
         """Stop the worker, then the back ends."""

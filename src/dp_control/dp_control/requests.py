@@ -110,6 +110,10 @@ class ModeRequests:
                 request.answer.set_result(f"{MOST_WAITING} requests are waiting already")
         return request.answer
 
+    def stop(self) -> None:
+        """Ask for STOPPED without waiting for the answer: the process is about to end."""
+        self._put(Request(int(Mode.STOPPED)), first=True)
+
     async def _on_set_mode(self, request: SetMode.Request, response: SetMode.Response) -> SetMode.Response:
         problem = await self._put(Request(int(request.mode)), first=request.mode == Mode.STOPPED)
         response.success, response.mode, response.message = not problem, int(self._mode), str(problem or "")

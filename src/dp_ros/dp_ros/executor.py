@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
@@ -116,8 +117,16 @@ class LeanExecutor(SingleThreadedExecutor):
 
     def spin(self) -> None:
         """Execute callbacks until shutdown. Raises what a callback raises."""
+        self.spin_until(_never)
+
+    def spin_until(self, done: Callable[[], bool]) -> None:
+        """Execute callbacks until ``done()`` or shutdown; asked after each cycle, five times a second when idle.
+
+        Raises:
+            ExternalShutdownException: the context has ended; and what a callback raises.
+        """
         try:
-            while self._context.ok() and not self._is_shutdown:
+            while self._context.ok() and not self._is_shutdown and not done():
                 try:
                     self._cycle()
                 except InvalidHandle:
@@ -141,7 +150,7 @@ class LeanExecutor(SingleThreadedExecutor):
         if self._suspended():
             # A coroutine waits: rclpy's own cycle polls it and respects its callback group.
             self._forget()
-            self.spin_once()
+            self.spin_once(timeout_sec=1e-9 * _WAIT_NS)
             return
         if self._entities is None or time.monotonic() >= self._housekeeping_due:
             self._drain()

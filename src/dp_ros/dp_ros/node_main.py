@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,30 +16,66 @@ from dp_core.contract import Contract, load_contract
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from dp_ros.executor import LeanExecutor
+
+# What a node may take to bring its robot to rest before it is closed.
+LONGEST_REST_S = 1.0
+
+
+class EndRequest:
+    """SIGINT and SIGTERM as a flag, so that a node ends between two callbacks and its context outlives its close.
+
+    rclpy's own handlers end the context at once: nothing could be published any more, not even a brake.
+    """
+
+    def __init__(self) -> None:
+        self.made = False
+        self.spinning = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: object) -> None:
+        self.made = True
+        if not self.spinning:  # during start-up there is nothing to bring to rest
+            raise KeyboardInterrupt
+
+
+def _spin(node: Any, end: EndRequest) -> None:
+    """Spin until the end is asked for, then until the robot rests."""
+    executor = LeanExecutor()
+    executor.add_node(node)
+    end.spinning = True
+    executor.spin_until(lambda: end.made)
+    begin = getattr(node, "begin_close", None)
+    if begin is None:
+        return
+    resting = begin()
+    deadline = time.monotonic() + LONGEST_REST_S
+    executor.spin_until(lambda: resting() or time.monotonic() > deadline)
 
 
 def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
     """Build a node, spin it until SIGINT or SIGTERM, close it in order.
 
     Args:
-        build: makes the node, which has a ``close`` that stops its threads and closes its files; a
-            :class:`ConfigurationError` or ValueError it raises ends the process with one line.
+        build: makes the node, which has a ``close`` that stops its threads and closes its files, while its context
+            still lives; a node that moves a robot also has ``begin_close``, which begins to bring it to rest and
+            returns a function that says when it rests. A :class:`ConfigurationError` or ValueError that ``build``
+            raises ends the process with one line.
         args: command line; None takes sys.argv.
 
     Returns:
         Exit status: 0 after a signal, 2 on bad configuration, 3 when the node gave up (its ``failure`` says why).
     """
-    # rclpy's own handlers of SIGINT and SIGTERM wake the executor up; Python's alone would wait for the next message.
-    rclpy.init(args=args)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    end = EndRequest()
     node: Any = None
     status = 0
     try:
         node = build()
-        executor = LeanExecutor()
-        executor.add_node(node)
-        executor.spin()
+        _spin(node, end)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ConfigurationError, ValueError) as error:
