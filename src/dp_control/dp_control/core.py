@@ -172,7 +172,7 @@ class ControlCore:
         self._yield_to = None
         cycle.reports += self._plan.end(reason or f"mode changed to {mode.name}")
         self._plan.begin(cycle.t_ns)
-        self._hand.begin(cycle.t_ns, armed=self._machine.intervention)
+        self._hand.begin(cycle.t_ns, driving=self._machine.intervention)
         if trigger not in (Trigger.REQUEST, Trigger.RESUME):
             self.counters[trigger.value] += 1
 

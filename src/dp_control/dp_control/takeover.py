@@ -33,7 +33,7 @@ class OperatorHand:
     """Gates ``teleop/twist`` by age and by a neutral start: after a gap the cap must be seen at rest once.
 
     A twist that comes back after a gap is not known to be meant: the device may have been dropped, or its last
-    deflection replayed.
+    deflection replayed. Who asks for mode TELEOP means to drive: the first twist of the mode counts at once.
 
     Args:
         contract: ages and thresholds.
@@ -46,10 +46,10 @@ class OperatorHand:
         self._fresh_ns: int | None = None
         self._lost_ns = round(1e9 * contract.safety.input_lost_s)
 
-    def begin(self, t_ns: int, armed: bool) -> None:
-        """Enter a mode at ``t_ns``; ``armed``: the hand is in motion already and goes on (takeover)."""
-        self._armed = armed
-        self._fresh_ns = t_ns if armed else None
+    def begin(self, t_ns: int, driving: bool) -> None:
+        """Enter a mode at ``t_ns``; ``driving``: the hand is in motion already and goes on (takeover)."""
+        self._armed = True
+        self._fresh_ns = t_ns if driving else None
 
     def _moved(self, twist: Array) -> bool:
         """True when the cap is pushed by more than what a hand at rest does."""
@@ -102,7 +102,7 @@ class OperatorHand:
         """What to do in mode TELEOP in this cycle."""
         twist = self._twist(inputs, t_ns)
         if twist is None:
-            self._armed = False
+            self._armed = self._fresh_ns is None
             text = f"no teleop/twist newer than {self._max_age_s} s: holding"
             return HandVerdict(None, lost=self._gone(t_ns), text=text)
         verdict = self.watch_dead_man("teleop", inputs, t_ns)
@@ -110,6 +110,6 @@ class OperatorHand:
             return verdict
         self._fresh_ns = t_ns
         if not self._armed and self._moved(twist):
-            return HandVerdict(None, text="SpaceMouse deflected at the start: let it go once, then drive")
+            return HandVerdict(None, text="SpaceMouse deflected after a gap: let it go once, then drive")
         self._armed = True
         return HandVerdict(twist)
