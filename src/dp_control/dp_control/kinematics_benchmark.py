@@ -17,27 +17,43 @@ Array = NDArray[np.float64]
 _SHIFT_M = np.array([0.10, 0.20, 0.08])
 _TURN_RAD = np.array([0.3, 0.0, 0.4])
 _RATES_RAD_S = np.array([2.0, 1.5, 2.5])
+# A joint that goes from accelerating to braking by more than this between two solves chatters.
+ABRUPT_RAD_S2 = 10.0
 
 
 @dataclass(frozen=True)
-class SolveTimes:
-    """Of all solves: durations in s (median, 99th percentile, longest), and the largest residuals."""
+class SolveFigures:
+    """Of all solves: durations in s (median, 99th percentile, longest), largest residuals, smoothness of the joints.
+
+    Attributes:
+        acceleration_rad_s2: largest change of a joint's velocity between two solves, per second.
+        reversals: solves at which a joint's acceleration changes sign by more than :data:`ABRUPT_RAD_S2`.
+    """
 
     p50_s: float
     p99_s: float
     longest_s: float
     residual_m: float
     residual_rad: float
+    acceleration_rad_s2: float
+    reversals: int
 
 
-def tracking_path(home: Array, duration_s: float, period_s: float) -> list[Array]:
-    """Poses (pose7) that swing around ``home`` on all axes, from rest: up to some 0.35 m/s and 0.8 rad/s."""
+def tracking_path(home: Array, duration_s: float, period_s: float, swing_m: ArrayLike = _SHIFT_M) -> list[Array]:
+    """Poses (pose7) that swing around ``home`` on all axes, from rest: up to some 0.35 m/s and 0.8 rad/s.
+
+    Args:
+        home: pose7 in the middle.
+        duration_s: of the path.
+        period_s: between two poses.
+        swing_m: (3,) amplitudes; larger ones leave the arm's reach, and are faster.
+    """
     poses = []
     for t in np.arange(0.0, duration_s, period_s):
         share = min(t, 1.0)
         swing = share**3 * (10.0 - 15.0 * share + 6.0 * share**2) * np.sin(_RATES_RAD_S * t)
         turn = quat_multiply(quat_from_rotvec(_TURN_RAD * swing), home[3:])
-        poses.append(np.concatenate([home[:3] + _SHIFT_M * swing, turn]))
+        poses.append(np.concatenate([home[:3] + np.asarray(swing_m) * swing, turn]))
     return poses
 
 
@@ -47,7 +63,8 @@ def measure(
     clock: Callable[[], float],
     duration_s: float = 20.0,
     period_s: float = 0.004,
-) -> SolveTimes:
+    swing_m: ArrayLike = _SHIFT_M,
+) -> SolveFigures:
     """Solve along :func:`tracking_path` around the pose at ``start`` (n,) rad.
 
     Args:
@@ -56,14 +73,21 @@ def measure(
         clock: s, monotonic, such as ``time.perf_counter``.
         duration_s: of the path.
         period_s: of control.
+        swing_m: (3,) amplitudes of the path.
     """
     joints = np.array(start, dtype=np.float64)
     kinematics.start(joints)
-    times, left = [], np.zeros(2)
-    for pose in tracking_path(kinematics.forward(joints), duration_s, period_s):
+    times, left, velocities = [], np.zeros(2), [np.zeros(len(joints))]
+    for pose in tracking_path(kinematics.forward(joints), duration_s, period_s, swing_m):
         before = clock()
         solution = kinematics.solve(pose, period_s)
         times.append(clock() - before)
         left = np.maximum(left, [solution.residual_m, solution.residual_rad])
+        velocities.append(solution.velocity)
     p50, p99 = np.percentile(times, [50, 99])
-    return SolveTimes(float(p50), float(p99), float(max(times)), float(left[0]), float(left[1]))
+    changes = np.diff(velocities, axis=0) / period_s
+    jumps = np.abs(np.diff(changes, axis=0)) > ABRUPT_RAD_S2
+    reversals = int(np.sum(np.any(jumps & (changes[1:] * changes[:-1] < 0.0), axis=1)))
+    return SolveFigures(
+        float(p50), float(p99), float(max(times)), float(left[0]), float(left[1]), float(np.abs(changes).max()), reversals
+    )

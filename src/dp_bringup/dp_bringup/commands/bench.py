@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description="Measure control. jitter: the period of our loop against a plain rclpy timer, interleaved, alone "
         "and with a policy beside it; keep the machine quiet meanwhile. tracking: recorded human-like motion as chunks "
         "of waypoints at 10 Hz, executed by our follower and by others; deterministic, with the processor time of a "
-        "cycle. faults: random fault episodes on the virtual clock.",
+        "cycle, and our inverse kinematics beside pink's. faults: random fault episodes on the virtual clock.",
     )
     control.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)} (default: all)")
     control.add_argument("--seconds", type=float, default=12.0, help="jitter: of each run (default: 12)")
@@ -109,6 +109,7 @@ def _run_jitter(args: argparse.Namespace, out: Path) -> tuple[list[Row], Row]:
 
 def _run_tracking(args: argparse.Namespace, out: Path) -> tuple[list[Row], Row]:
     from dp_bringup.control_bench.figures import plot_tracking
+    from dp_bringup.control_bench.kinematics_comparison import kinematics_rows
     from dp_bringup.control_bench.timings import timing_rows
     from dp_bringup.control_bench.tracking import COMMANDED, TrackingSettings, track, tracking_ratios, tracking_rows
     from dp_bringup.progress import bar
@@ -121,6 +122,7 @@ def _run_tracking(args: argparse.Namespace, out: Path) -> tuple[list[Row], Row]:
     by_motion = {name: tracking_ratios(rows, name) for name in (COMMANDED, *settings.arms)}
     rows += [{"part": "tracking ratio", "motion": name, **ratios} for name, ratios in by_motion.items()]
     rows += timing_rows([one.motion for one in tracked[:3]], settings.rate_hz, settings.plan)
+    rows += kinematics_rows()
     return rows, {key: by_motion[COMMANDED][key] for key in ("jerk_ratio", "velocity_step_ratio")}
 
 

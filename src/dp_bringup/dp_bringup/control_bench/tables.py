@@ -67,6 +67,28 @@ def timing_table(rows: Sequence[Row]) -> str:
     return markdown_table(("one cycle", "p50 us", "p99 us"), cells)
 
 
+def kinematics_table(rows: Sequence[Row]) -> str:
+    """Inverse kinematics beside the reference."""
+    headers = (
+        "path", "inverse kinematics", "p50 us", "p99 us", "largest residual mm", "joint acceleration rad/s2",
+        "abrupt reversals", "no solution",
+    )  # fmt: skip
+    cells = [
+        (
+            row["path"],
+            row["method"],
+            f"{1e6 * row['p50_s']:.0f}",
+            f"{1e6 * row['p99_s']:.0f}",
+            f"{1e3 * row['residual_m']:.2f}",
+            f"{row['acceleration_rad_s2']:.1f}",
+            str(row["reversals"]),
+            str(row["failures"]),
+        )
+        for row in _part(rows, "kinematics")
+    ]
+    return markdown_table(headers, cells)
+
+
 def fault_table(rows: Sequence[Row]) -> str:
     """Fault episodes: how many, what broke, how near the limits."""
     cells = []
@@ -84,6 +106,7 @@ TABLES = (
     ("tracking", tracking_table),
     ("tracking ratio", ratio_table),
     ("timing", timing_table),
+    ("kinematics", kinematics_table),
     ("faults", fault_table),
 )
 
