@@ -175,6 +175,16 @@ def test_a_clock_that_goes_back_is_a_fault(bench):
     bench.assert_within_limits()
 
 
+def test_no_mode_starts_in_the_cycle_in_which_the_clock_was_set(bench):
+    bench.run(6, mode=Mode.TELEOP)
+    bench.run(5, mode=Mode.STOPPED)
+    bench.run(5, mode=Mode.TELEOP)
+    assert bench.core.pending == Mode.TELEOP, "the pose is to be newer than the request by 50 ms"
+    bench.t += 10**9  # by this clock the pose is newer now
+    assert bench.run(1).mode == Mode.STOPPED, "neither TELEOP nor FAULT"
+    assert bench.run(1).mode == Mode.TELEOP
+
+
 def test_a_clock_that_jumps_ahead_is_a_fault_and_a_stall_of_the_process_is_none(bench):
     bench.enter(Mode.TELEOP)
     assert bench.run(1, periods=100).mode == Mode.TELEOP  # both clocks went on: 1 s was lost

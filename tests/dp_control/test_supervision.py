@@ -57,6 +57,20 @@ def test_a_blocked_arm_is_a_fault_and_is_not_pushed_for_ever(bench):
     bench.assert_within_limits()
 
 
+def test_a_pose_that_has_just_jumped_is_a_fault_but_is_not_followed(bench):
+    """Half a turn that no arm can have done: the command brakes instead of turning after it."""
+    bench.enter(Mode.TELEOP).drive(40, *PUSH)
+    x = bench.pose[0]
+    bench.blocked, bench.pose = True, np.concatenate([bench.pose[:3], [0.0, 1.0, 0.0, 0.0]])
+    bench.extra["stream_problems"] = ("robot/ee_pose jumped 0.05 s ago",)
+    out = bench.drive(60, *PUSH)
+    assert out.mode == Mode.FAULT and out.pose is None
+    np.testing.assert_allclose(out.commanded_pose[3:], [1.0, 0.0, 0.0, 0.0], atol=1e-9)
+    # 0.2 m/s is stopped within 0.2^2 / (2 * 6) m by the limit of acceleration, and a bit for the jerk.
+    assert 0.0 < out.commanded_pose[0] - x < 0.015
+    bench.assert_within_limits()
+
+
 def test_an_arm_that_does_not_turn_is_a_fault(make_bench):
     bench = make_bench(safety={"track_error_rad": 0.3}).enter(Mode.TELEOP)
     bench.blocked = True

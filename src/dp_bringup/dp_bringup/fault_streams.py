@@ -16,6 +16,8 @@ Array = NDArray[np.float64]
 
 BASE_DELAY_S = 0.003
 OTHER_FRAME = "camera_link"
+#: Time constant with which an advancing plan gathers speed.
+ADVANCE_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class ReferencePath:
         t = times_s - self._start_s
         poses = np.tile(self._start, (len(t), 1))
         if self.kind == "advance":
-            poses[:, :3] += self._speed * np.maximum(t, 0.0)[:, None] * self.direction
+            # From rest to its speed within a second: a spline through a corner swings back a little before it.
+            progress = self._speed * ADVANCE_S * np.logaddexp(0.0, t / ADVANCE_S)
+            poses[:, :3] += progress[:, None] * self.direction
             return poses
         poses[:, :3] += self._amplitude * np.sin(self._pulsation[:3] * t[:, None])
         half = 0.5 * self._turn * np.sin(self._pulsation[3] * t)

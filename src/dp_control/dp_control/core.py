@@ -101,7 +101,8 @@ class ControlCore:
         cycle = _Cycle(inputs, t_ns, max(periods, 1))
         clock_fault = self._supervisor.clock_fault(t_ns, self._period_ns, periods)
         cycle.refused, cycle.reached = self._machine.ask(inputs, t_ns)
-        self._advance_request(cycle)
+        if clock_fault is None or self.mode in RUNNING:
+            self._advance_request(cycle)  # no mode starts in the cycle in which the clock was set
         if self.mode in RUNNING:
             self._supervise(clock_fault, cycle)
         if self._guarded.started:
@@ -182,7 +183,10 @@ class ControlCore:
             return
         self._enter(Mode.FAULT, Trigger.FAULT, cycle, fault.reason)
         measured = cycle.inputs.measured_pose
-        if fault.yields and measured is not None and pose_problem(measured.value) is None:
+        # A held or pushed arm is where it says; one whose pose has just jumped may not be, and is not followed.
+        if not fault.yields or measured is None or cycle.inputs.stream_problems:
+            return
+        if pose_problem(measured.value) is None:
             self._yield_to = measured.value
 
     # Motion
