@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dp_core.contract import load_contract
 from dp_sim.cell import SimulatedCell
 from dp_sim.offline import run_operator
-from dp_sim.operator import OperatorFeel, ScriptedOperator
+from dp_sim.operator import OperatorFeel, ScriptedOperator, felt_lag_s
 from dp_sim.task import OperatorView, load_task, tool_down, upright
 
 TICK_NS = 10_000_000
@@ -23,6 +24,27 @@ def test_operator_succeeds_on_both_sides(task, episodes, longest_s, make_control
         if result.status.success:
             assert result.status.side == result.operator_side
             assert result.duration_s < longest_s
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_operator_that_feels_the_wrong_lag_sees_that_it_stopped_short(seed):
+    task = load_task("reach_around")
+    operator = ScriptedOperator(task, seed, OperatorFeel(follow_s=0.2, pause_probability=0.0))
+    pose = tool_down(0.38, 0.0, 0.09)
+    for tick in range(1000):
+        axes = operator.step(OperatorView(pose.copy(), 0.0, OBJECTS), tick * TICK_NS).axes[:3]
+        # This arm does not trail at all: m in 10 ms at 0.25 m/s for full deflection, beyond the deadband of 5 %.
+        pose[:3] += 0.0025 * np.sign(axes) * np.maximum(np.abs(axes) - 0.05, 0.0) / 0.95
+    assert operator.done
+    assert np.linalg.norm(pose[:3] - [0.65, 0.0, 0.09]) < 0.013
+
+
+@pytest.mark.parametrize(
+    ("cell", "follow_s"), [("sim_franka", 0.12), ("sim_franka_joint", 0.04), ("sim_franka_effort", 0.04)]
+)
+def test_the_felt_lag_is_that_of_the_cell(cell, follow_s):
+    contract = load_contract(cell)
+    assert felt_lag_s(contract.robot, contract.impedance) == follow_s
 
 
 def still_samples(feel: OperatorFeel, ticks: int, seed: int = 1) -> np.ndarray:

@@ -11,7 +11,8 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from dp_core.impedance import rotation_error
+from dp_core.impedance import ImpedanceGains, rotation_error
+from dp_core.robot_spec import RobotSpec
 from numpy.typing import NDArray
 
 from dp_sim.task import Goal, OperatorView, Phase, Task, tool_down
@@ -23,6 +24,10 @@ _EMPTY_WIDTH_M = 0.01
 _CLOSED_WIDTH_M = 0.06
 _OPEN_WIDTH_M = 0.07
 _STILL_M = 0.0005
+# Motion (m or rad) that the operator does not miss when it sees the tool at rest, and how far off a goal (in
+# tolerances of the phase) it notices.
+_UNSEEN_M = 1e-4
+_OFF_GOAL = 1.5
 _PRESS_S = 0.12
 _PRESS_AGAIN_S = 1.5
 
@@ -60,6 +65,12 @@ class OperatorFeel:
     start_pause_s: float = 0.15
     pause_probability: float = 0.12
     hesitation_rate_hz: float = 0.12
+
+
+def felt_lag_s(robot: RobotSpec, gains: ImpedanceGains) -> float:
+    """`OperatorFeel.follow_s` for the simulated arm of a cell, from how its tool trails the hand (measured)."""
+    stiff = robot.back_end == "joint" or (robot.back_end == "effort" and gains.feed_forward)
+    return 0.04 if stiff else 0.12
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,8 @@ class ScriptedOperator:
         t_s = (t_ns - self._start_ns) * 1e-9
         self._views.append((t_ns, view))
         seen = self._look(t_ns)
+        if self.done and seen is not None and self._stopped_short(seen):
+            self._index -= 1
         if seen is None or self.done or t_s < self._idle_until_s:
             return self._move(np.zeros(6), 0.0, (0, 0))
         if self._phases[self._index].gripper or self._recover:
@@ -166,6 +179,15 @@ class ScriptedOperator:
         # A hand that wants a little motion pushes past the deadband.
         wanted += feel.deadband * np.tanh(wanted / 0.03)
         return wanted, distance < phase.tolerance_m and angle < phase.tolerance_rad
+
+    def _stopped_short(self, seen: OperatorView) -> bool:
+        """Whether the tool has come to rest well off the last goal: the arm trails less or more than it felt."""
+        phase = self._phases[-1]
+        if phase.through or phase.gripper or np.abs(self._moved).max() > _UNSEEN_M:
+            return False
+        goal = phase.goal(seen)
+        distance = float(np.linalg.norm(np.array([goal.x, goal.y, goal.z]) - seen.ee_pose[:3]))
+        return distance > _OFF_GOAL * phase.tolerance_m
 
     def _lost_object(self, seen: OperatorView) -> bool:
         """Whether fingers that should hold something are closed on nothing."""

@@ -22,7 +22,7 @@ from sensor_msgs.msg import JointState, Joy
 
 from dp_msgs.msg import CommandState, EpisodeState, SceneState
 from dp_ros import qos
-from dp_sim.operator import REST, DeviceSample, OperatorFeel, ScriptedOperator
+from dp_sim.operator import REST, DeviceSample, OperatorFeel, ScriptedOperator, felt_lag_s
 from dp_sim.task import OperatorView, load_task
 
 
@@ -40,6 +40,7 @@ class OperatorNode(Node):
         teleop = self._contract.teleop
         self._feel = OperatorFeel(
             noise=noise,
+            follow_s=felt_lag_s(self._contract.robot, self._contract.impedance),
             linear_scale_m_s=teleop.linear_scale_m_s,
             angular_scale_rad_s=teleop.angular_scale_rad_s,
             deadband=teleop.deadband,
