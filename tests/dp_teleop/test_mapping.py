@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dp_core.contract import GripperSpec, TeleopSpec
 from dp_core.poses import quat_from_rpy
-from dp_teleop.mapping import MappingState, SpaceMouseSample, sample_problem, shape_axis, step
+from dp_teleop.mapping import MappingState, SpaceMouseSample, is_repetition, sample_problem, shape_axis, step
 
 SPEC = TeleopSpec()
 GRIPPER = GripperSpec(0.0, 0.08, 0.1, 40.0)
@@ -73,3 +73,13 @@ def test_bad_samples_are_named(axes, buttons, message):
 
 def test_a_good_sample_has_no_problem():
     assert sample_problem(sample([0] * 6), SPEC) is None
+
+
+def test_only_the_same_reading_within_five_milliseconds_is_a_repetition():
+    first = sample([0.5, 0, 0, 0, 0, 0], t_s=1.0)
+    same, later = (sample([0.5, 0, 0, 0, 0, 0], t_s=t_s) for t_s in (1.004, 1.006))
+    assert is_repetition(first, same) and not is_repetition(first, later)
+    assert not is_repetition(None, first)
+    assert not is_repetition(first, sample([0.5, 0, 0, 0, 0, 0.1], t_s=1.001))
+    assert not is_repetition(first, sample([0.5, 0, 0, 0, 0, 0], (True, False), t_s=1.001)), "a press is news"
+    assert not is_repetition(first, sample([0.5, 0, 0, 0, 0, 0], t_s=0.999)), "the clock was set back"

@@ -80,3 +80,20 @@ def test_a_button_held_when_teleoperation_begins_is_no_press(hand):
     hand.hold(0.2)
     hand.hold(0.2, button=1)
     assert [grip.width for grip in hand.grips] == [0.0]
+
+
+def test_a_thousand_equal_readings_a_second_are_not_passed_on(hand):
+    hand.hold(0.2)
+    hand.twists.clear()
+    for millisecond in range(200):
+        joy = Joy(axes=[0.5 if millisecond < 101 else 0.0] + [0.0] * 5, buttons=[0, 0])
+        joy.header.stamp = ns_to_stamp(9_000_000_000 + 1_000_000 * millisecond)
+        hand.joys.publish(joy)
+        time.sleep(0.001)
+        hand.executor.spin_once(0)
+    deadline = time.monotonic() + 5.0
+    while len(hand.twists) < 40 and time.monotonic() < deadline:
+        hand.executor.spin_once(0.05)
+    stamps = [twist.header.stamp.nanosec // 1_000_000 for twist in hand.twists if twist.header.stamp.sec == 9]
+    assert 30 <= len(stamps) <= 42, "one each 5 ms"
+    assert any(101 <= stamp < 105 for stamp in stamps), "the release of the cap must not be left out"

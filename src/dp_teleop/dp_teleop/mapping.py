@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# The spacenav node of ROS (3.3.0) publishes its reading 1,000 times a second, changed or not.
+REPEAT_NS = 5_000_000
+
 
 @dataclass(frozen=True)
 class SpaceMouseSample:
@@ -60,6 +63,13 @@ def sample_problem(sample: SpaceMouseSample, spec: TeleopSpec) -> str | None:
     if len(sample.buttons) <= needed:
         return f"has {len(sample.buttons)} buttons, but button {needed} is in use"
     return None
+
+
+def is_repetition(last: SpaceMouseSample | None, sample: SpaceMouseSample) -> bool:
+    """Whether a sample says nothing new: the same reading within 5 ms after ``last``."""
+    if last is None or not 0 <= sample.t_ns - last.t_ns < REPEAT_NS:
+        return False
+    return sample.buttons == last.buttons and bool(np.array_equal(sample.axes, last.axes))
 
 
 def shape_axis(value: Array, deadband: float, expo: float) -> Array:
