@@ -233,6 +233,15 @@ class Contract:
             raise ConfigurationError("safety.force_limit_N: needs streams.wrench, which is missing")
         if self.safety.dead_man and self.teleop.clutch_button < 0:
             raise ConfigurationError("safety.dead_man: needs teleop.clutch_button, the button to be held")
+        if self.teleop.clutch_button == self.teleop.gripper_button:
+            raise ConfigurationError(
+                f"teleop.clutch_button: {self.teleop.clutch_button} is teleop.gripper_button too; give each its own"
+            )
+        table, top = self.safety.table_height_m, self.limits.workspace_max_m[2]
+        if table is not None and table >= top:
+            raise ConfigurationError(
+                f"safety.table_height_m: {table} must be below the top of the workspace, limits.workspace_max_m[2] {top}"
+            )
         if self.action.rate_hz > self.control.rate_hz:
             raise ConfigurationError(
                 f"action.rate_hz: {self.action.rate_hz} is above control.rate_hz {self.control.rate_hz}"
@@ -300,7 +309,7 @@ def load_contract(cell: str | Path) -> Contract:
     try:
         data = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ContractError(f"{path}: not valid YAML: {error}") from None
+        raise ContractError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return Contract.from_dict(data, source=str(path))
 
 

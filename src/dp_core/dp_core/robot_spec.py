@@ -75,6 +75,13 @@ class RobotSpec:
             values = getattr(self, name)
             if values and (len(values) != count or min(values) <= 0.0):
                 raise ConfigurationError(f"{name}: {values} must be {count} positive numbers, or empty")
+        if bool(self.collision_torque_Nm) != bool(self.collision_force_N):
+            raise ConfigurationError("collision_torque_Nm and collision_force_N: give both or none")
+        # What looks like a protection must not be ignored.
+        if self.collision_force_N and self.adapter != "franka":
+            raise ConfigurationError(f"collision_force_N: needs adapter franka, got {self.adapter}; or leave it empty")
+        if self.self_collision and not self.description:
+            raise ConfigurationError("self_collision: needs description, the robot's URDF")
 
     @property
     def resolved_controller(self) -> str:

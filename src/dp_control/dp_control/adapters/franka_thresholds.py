@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from dp_core.configuration import ConfigurationError
 from dp_core.robot_spec import RobotSpec
 from rclpy.node import Node
 
@@ -26,10 +25,8 @@ class CollisionThresholds:
         self._client: Any = None
         #: Why the thresholds are not as the contract says, or empty.
         self.problem = ""
-        if not robot.collision_torque_Nm and not robot.collision_force_N:
+        if not robot.collision_torque_Nm:
             return
-        if not (robot.collision_torque_Nm and robot.collision_force_N):
-            raise ConfigurationError("robot.collision_torque_Nm and collision_force_N: give both or none")
         service = interfaces("franka_msgs.srv", "robot.collision_torque_Nm").SetForceTorqueCollisionBehavior
         torque, force = list(robot.collision_torque_Nm), list(robot.collision_force_N)
         # Above the upper threshold the robot stops itself; the lower one only reports contact.
