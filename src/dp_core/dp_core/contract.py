@@ -240,7 +240,7 @@ class Contract:
         table, top = self.safety.table_height_m, self.limits.workspace_max_m[2]
         if table is not None and table >= top:
             raise ConfigurationError(
-                f"safety.table_height_m: {table} must be below the top of the workspace, limits.workspace_max_m[2] {top}"
+                f"safety.table_height_m: {table} must be below the top of the workspace (limits.workspace_max_m, {top})"
             )
         if self.action.rate_hz > self.control.rate_hz:
             raise ConfigurationError(
