@@ -209,3 +209,22 @@ def test_inputs_that_are_not_numbers_never_reach_the_arm(bench):
     assert out.mode == Mode.TELEOP
     out = bench.core.step(type(bench.inputs())(measured_pose=bad), bench.t + 2 * bench.period_ns)
     assert out.mode == Mode.FAULT and "is not finite" in out.text and np.all(np.isfinite(out.commanded_pose))
+
+
+def test_a_request_that_runs_out_while_another_is_refused_is_answered_too(bench):
+    bench.frozen_ns = bench.t
+    bench.run(1, mode=Mode.HOLD)
+    for _ in range(210):  # somebody asks for nonsense in each cycle
+        assert "mode 99" in bench.run(1, mode=99).refused, "the answer to another request"
+    assert "mode HOLD not reached" in bench.run(1).refused and bench.core.pending is None
+
+
+def test_after_a_failure_the_arm_brakes_within_its_limits_and_nothing_is_sent_any_more(bench):
+    bench.enter(Mode.TELEOP).drive(60, *MOVING)
+    while bench.outputs[-1].pose is not None:
+        bench.t += bench.period_ns
+        bench.outputs.append(bench.core.abandon("broken", bench.t))
+        assert len(bench.outputs) < 150
+    assert bench.outputs[-1].mode == Mode.FAULT and bench.outputs[-1].text == "broken"
+    assert not np.any(bench.outputs[-1].twist)
+    bench.assert_within_limits()

@@ -105,3 +105,26 @@ def test_joints_that_are_not_heard_of_are_a_fault(seated):
     seated.bench.run(30)
     out = seated.bench.outputs[-1]
     assert out.mode == Mode.FAULT and "joint positions on robot/joint_states is" in out.text
+
+
+def test_after_a_long_pause_the_joints_go_on_from_rest_too():
+    guarded, kinematics = started()
+    h, limit = 1e-9 * WIDE.control.period_ns, kinematics.limits.acceleration
+    for _ in range(60):
+        guarded.follow_twist(np.array([0.0, 0.3, 0, 0, 0, 0]))
+    before = guarded.joints
+    assert np.abs(before.velocity).max() > 0.3
+    guarded.rest()
+    guarded.brake()
+    step = (guarded.joints.position - before.position) / h
+    assert np.all(np.abs(step) <= limit * h * 1.001), "the arm has stood still meanwhile"
+
+
+def test_joints_outside_their_limits_start_no_mode_and_say_which(seated):
+    seated.joints = JOINTS.copy()
+    seated.joints[1] = -1.99  # lower limit -1.7628
+    seated.bench.pose = seated.kinematics.forward(seated.joints)
+    seated.run(205, mode=Mode.HOLD)
+    refusals = [out.refused for out in seated.bench.outputs if out.refused]
+    assert len(refusals) == 1 and "fr3_joint2 = -1.99 rad is outside its limits" in refusals[0]
+    assert all(out.pose is None for out in seated.bench.outputs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from dp_core.chunk_schedule import ChunkRecord, ScheduledTarget
-from dp_core.contract import Contract
+from dp_core.contract import Contract, ContractError
 from dp_core.poses import pose_problem
 from numpy.typing import NDArray
 
@@ -109,6 +109,22 @@ class ControlCore:
             self._move(cycle)
         return self._output(cycle)
 
+    def abandon(self, reason: str, t_ns: int, periods: int = 1) -> ControlOutput:
+        """One cycle of braking after :meth:`step` or what is round it has failed; asks for nothing that may fail again.
+
+        Args:
+            reason: what has failed.
+            t_ns: ROS time of the cycle.
+            periods: as of :meth:`step`.
+        """
+        self._yield_to = None
+        if self.mode in RUNNING:
+            self._machine.enter(Mode.FAULT, Trigger.FAULT, t_ns, reason)
+        if self._guarded.started:
+            for _ in range(min(periods, LONGEST_CATCH_UP)):
+                self._guarded.brake()
+        return self._output(_Cycle(ControlInputs(), t_ns, alive=False))
+
     def _output(self, cycle: _Cycle) -> ControlOutput:
         motion = self._guarded.motion if self._guarded.started else None
         sends = motion is not None and (self.mode in RUNNING or not self._at_rest())
@@ -145,7 +161,8 @@ class ControlCore:
         if not problem:
             self._enter(pending.mode, pending.trigger, cycle)
             cycle.reached = True
-        elif pending.expired(cycle.t_ns) and pending.mode != Mode.STOPPED:
+        elif pending.expired(cycle.t_ns) and pending.mode != Mode.STOPPED and not cycle.refused:
+            # (Another request was refused in this cycle: its reason goes first, this one's comes with the next.)
             self._machine.pending = None
             cycle.refused = f"mode {pending.mode.name} not reached: {problem}"
 
@@ -161,7 +178,10 @@ class ControlCore:
         problem = self._supervisor.start_problem(cycle.inputs, since_ns, cycle.t_ns)
         measured, joints = cycle.inputs.measured_pose, cycle.inputs.joints
         if not problem and measured is not None:
-            self._guarded.start(measured.value, None if joints is None else joints.value)
+            try:
+                self._guarded.start(measured.value, None if joints is None else joints.value)
+            except ContractError as error:
+                return str(error)
             self._gripper.start(cycle.inputs.measured_width)
         return problem
 
@@ -269,7 +289,8 @@ class ControlCore:
             return self._leave("no newer policy/chunk after the last action", cycle)
         if target.exhausted:
             cycle.alive, cycle.text = False, "last action of the chunk reached and no newer chunk: holding"
-        cycle.gripper_changed |= self._gripper.follow(target.width)
+        if target.width is not None:
+            cycle.gripper_changed |= self._gripper.follow(target.width)
         return self._follow([reference or target for reference in (*missed, target)])
 
     def _follow(self, references: list[ScheduledTarget]) -> Step:

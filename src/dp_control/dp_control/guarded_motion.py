@@ -44,14 +44,20 @@ class GuardedMotion:
         return self._solution
 
     def start(self, pose: Array, joints: Array | None = None) -> None:
-        """Begin at rest at a measured pose7 and, with kinematics, at measured joints (n,) rad."""
+        """Begin at rest at a measured pose7 and, with kinematics, at measured joints (n,) rad.
+
+        Raises:
+            ContractError: the joints cannot be those of this robot; nothing has begun.
+        """
+        with_joints = self._kinematics is not None and joints is not None
+        if self._kinematics is not None and joints is not None:
+            self._kinematics.start(joints)
         clean = np.array(pose, dtype=np.float64)
         clean[3:] = quat_normalise(clean[3:])
         self._limiter.start(clean)
         self.motion = self._limiter.motion
         self._strain, self._solution = 0.0, None
-        if self._kinematics is not None and joints is not None:
-            self._kinematics.start(joints)
+        if with_joints:
             self._solve()
         self.started = True
 
@@ -63,6 +69,8 @@ class GuardedMotion:
         """Stand still at the last command, after a time in which nothing was sent."""
         self._limiter.start(self.motion.pose)
         self.motion = self._limiter.motion
+        if self._kinematics is not None and self._solution is not None:
+            self._kinematics.start(self._solution.position)
 
     def follow_twist(self, twist: Array) -> tuple[str, ...]:
         """Move with a twist (6,) for one period."""

@@ -76,14 +76,28 @@ class ControlNode(Node):
         """Worker: one control cycle for each tick."""
         self._diagnostics.refused_real_time(prepare_worker(self))
         while (t_ns := self._pacer.wait()) is not None:
-            request = self._requests.take()
-            inputs = self._take_inputs(request, t_ns)
-            output = self._core.step(inputs, t_ns, self._pacer.periods)
+            try:
+                self._cycle(t_ns)
+            except Exception as error:
+                self._brake_after(error)
+                raise
+
+    def _cycle(self, t_ns: int) -> None:
+        request = self._requests.take()
+        inputs = self._take_inputs(request, t_ns)
+        output = self._core.step(inputs, t_ns, self._pacer.periods)
+        self._send(output, t_ns)
+        # The state goes last: a simulator in lock step takes it as the end of the cycle.
+        self._publisher.publish(output, t_ns)
+        self._requests.settle(request, output)
+        self._last = (output, inputs)
+
+    def _brake_after(self, error: Exception) -> None:
+        """Bring a moving arm to rest before the process ends: most failures leave that possible."""
+        while self._sending and (t_ns := self._pacer.wait()) is not None:
+            output = self._core.abandon(f"control failed: {error!r}", t_ns, self._pacer.periods)
             self._send(output, t_ns)
-            # The state goes last: a simulator in lock step takes it as the end of the cycle.
             self._publisher.publish(output, t_ns)
-            self._requests.settle(request, output)
-            self._last = (output, inputs)
 
     def _take_inputs(self, request: Request | None, t_ns: int) -> ControlInputs:
         resume = request is not None and request.resume

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import rclpy
@@ -47,13 +48,26 @@ def _spin(node: Any, end: EndRequest) -> None:
     executor = LeanExecutor()
     executor.add_node(node)
     end.spinning = True
-    executor.spin_until(lambda: end.made)
+    try:
+        executor.spin_until(lambda: end.made)
+    finally:
+        _rest(node, executor)
+
+
+def _rest(node: Any, executor: LeanExecutor) -> None:
+    """Let a robot come to rest; a callback that fails does not keep it from that."""
     begin = getattr(node, "begin_close", None)
     if begin is None:
         return
     resting = begin()
     deadline = time.monotonic() + LONGEST_REST_S
-    executor.spin_until(lambda: resting() or time.monotonic() > deadline)
+
+    def done() -> bool:
+        return resting() or time.monotonic() > deadline or not node.context.ok()
+
+    while not done():
+        with suppress(Exception):
+            executor.spin_until(done)
 
 
 def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
