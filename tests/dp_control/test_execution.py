@@ -102,3 +102,34 @@ def test_the_gripper_follows_the_plan_with_hysteresis(bench):
     widths[4] = 0.04
     bench.run(140, chunks=(replace(chunk, widths=widths),))
     assert [out.width for out in bench.outputs if out.gripper_changed] == [0.0]
+
+
+def test_a_plan_that_begins_long_after_now_is_refused(bench):
+    bench.enter(Mode.POLICY)
+    chunk = bench.chunk()
+    bench.run(1, chunks=(replace(chunk, stamps_ns=chunk.stamps_ns + 3600 * 10**9),))
+    assert reasons(bench) == ["it waits 3600.0 s for an action (limit 10.0 s): wrong stamps"]
+    assert "no policy/chunk yet" in bench.run(1).text
+
+
+def test_a_second_policy_does_not_interfere_while_the_first_has_a_plan(bench):
+    bench.enter(Mode.POLICY)
+    bench.run(5, chunks=(replace(bench.chunk(speed=0.1), policy_id="a"),))
+    bench.run(5, chunks=(replace(bench.chunk(speed=-0.1), policy_id="b"),))
+    (reason,) = reasons(bench)
+    assert reason == "of policy 'b' while a plan of policy 'a' is in execution: stop one of the two"
+    bench.run(160)
+    assert bench.pose[1] == pytest.approx(0.15, abs=1e-3), "the first plan went on to its end"
+    bench.run(20, chunks=(replace(bench.chunk(speed=0.0), policy_id="b"),))
+    assert len(reasons(bench)) == 2 and bench.core.counters["chunks executed"] == 2, "another may drive after it"
+
+
+def test_a_plan_in_the_future_leaves_the_gripper_alone_until_its_first_action(bench):
+    bench.enter(Mode.POLICY)
+    bench.run(10, chunks=(bench.chunk(speed=0.0, width=0.0),))
+    assert bench.outputs[-1].width == 0.0
+    later = replace(bench.chunk(speed=0.0, width=0.08), stamps_ns=bench.chunk().stamps_ns + 10**9)
+    bench.run(90, chunks=(later,))
+    assert bench.outputs[-1].width == 0.0, "the object must not be dropped before its time"
+    bench.run(20)
+    assert bench.outputs[-1].width == 0.08

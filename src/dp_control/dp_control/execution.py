@@ -16,6 +16,8 @@ from dp_control.signals import CLOCK_TOLERANCE_NS
 IMPLAUSIBLE_SPEED = 10.0
 # An action this far outside the workspace is a wrong unit or frame, not an overshoot that the limiter should clip.
 IMPLAUSIBLE_DISTANCE_M = 0.5
+# A plan that waits longer than this for an action has stamps of another clock or unit; the arm would seem to be driven.
+IMPLAUSIBLE_WAIT_S = 10.0
 
 
 class PlanExecution:
@@ -97,7 +99,20 @@ class PlanExecution:
         outside = self._farthest_outside_m(chunk)
         if outside > IMPLAUSIBLE_DISTANCE_M:
             return f"an action lies {outside:.2f} m outside the workspace (limit {IMPLAUSIBLE_DISTANCE_M} m)"
-        return self._speed_problem(chunk)
+        wait_s = 1e-9 * int(np.diff(chunk.stamps_ns, prepend=min(t_ns, int(chunk.stamps_ns[0]))).max())
+        if wait_s > IMPLAUSIBLE_WAIT_S:
+            return f"it waits {wait_s:.1f} s for an action (limit {IMPLAUSIBLE_WAIT_S} s): wrong stamps"
+        return self._rival(chunk) or self._speed_problem(chunk)
+
+    def _rival(self, chunk: Chunk) -> str:
+        """Why a chunk of another policy must not be mixed into the present plan, or nothing."""
+        present = self._schedule.record
+        if present is None or self._ended_ns is not None or present.chunk.policy_id == chunk.policy_id:
+            return ""
+        return (
+            f"of policy {chunk.policy_id!r} while a plan of policy {present.chunk.policy_id!r} is in execution: "
+            "stop one of the two"
+        )
 
     def _farthest_outside_m(self, chunk: Chunk) -> float:
         low, high = np.asarray(self._limits.workspace_min_m), np.asarray(self._limits.workspace_max_m)

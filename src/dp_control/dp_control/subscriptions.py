@@ -23,6 +23,8 @@ from dp_ros import qos
 # Events beyond this many between two cycles are dropped and counted: a flood must not eat the cycle's time.
 MOST_CHUNKS = 4
 MOST_WIDTHS = 4
+# A plan of more actions than this would take longer than a period to merge.
+MOST_ACTIONS = 256
 
 
 def chunk_from_message(message: ActionChunk, base_frame: str, ee_frame: str) -> Chunk:
@@ -36,6 +38,9 @@ def chunk_from_message(message: ActionChunk, base_frame: str, ee_frame: str) -> 
             f"chunk {message.chunk_id} gives {message.ee_frame!r} in {message.header.frame_id!r}, "
             f"expected {ee_frame!r} in {base_frame!r}"
         )
+    if len(message.stamps) > MOST_ACTIONS or len(message.poses) > MOST_ACTIONS:
+        most = max(len(message.stamps), len(message.poses))
+        raise ChunkError(f"chunk {message.chunk_id} has {most} actions, {MOST_ACTIONS} at most")
     return Chunk(
         chunk_id=message.chunk_id,
         observed_ns=stamp_to_ns(message.header.stamp),

@@ -93,7 +93,7 @@ class ScheduledTarget:
         pose: (7,) base frame.
         twist: (6,) its velocity, base frame.
         acceleration: (6,) its acceleration, base frame.
-        width: gripper, metres.
+        width: gripper, metres; None while no action of the first chunk is due.
         ended: the plan is over and its end is at rest on the last action.
         exhausted: the time of the last action has passed and no newer chunk has come.
         path_ns: time of the place on the plan; never goes back, never ahead of the present.
@@ -102,7 +102,7 @@ class ScheduledTarget:
     pose: Array
     twist: Array
     acceleration: Array
-    width: float
+    width: float | None
     ended: bool
     exhausted: bool = False
     path_ns: int = 0
@@ -137,6 +137,7 @@ class ChunkSchedule:
         self._record: ChunkRecord | None = None
         self._path: ChunkPath | None = None
         self._latest_ns = 0
+        self._width: float | None = None
 
     @property
     def record(self) -> ChunkRecord | None:
@@ -145,7 +146,7 @@ class ChunkSchedule:
 
     def clear(self, reason: str = "") -> ChunkRecord | None:
         """Forget the chunk; returns its final record."""
-        record, self._record, self._path = self._final(), None, None
+        record, self._record, self._path, self._width = self._final(), None, None, None
         return replace(record, stop_reason=reason) if record is not None else None
 
     def merge(self, chunk: Chunk, now_ns: int, commanded: Motion) -> tuple[ChunkRecord | None, bool]:
@@ -200,13 +201,16 @@ class ChunkSchedule:
         t_ns = self._latest_ns = max(self._latest_ns, now_ns + self._latency_ns)
         path_ns = self._count(t_ns, now_ns)
         point = self._path.at(t_ns)
-        # The gripper is never averaged: the action whose interval holds its time is in force.
+        # The gripper is never averaged: the action whose interval holds its time is in force, before the first action
+        # that of the plan before.
         grip = int(np.searchsorted(chunk.stamps_ns, now_ns + self._gripper_latency_ns, side="right")) - 1
+        if grip >= 0:
+            self._width = float(chunk.widths[grip])
         return ScheduledTarget(
             pose=np.array(point.position + point.quat),
             twist=np.array(point.linear + point.angular),
             acceleration=np.array(point.linear_rate + point.angular_rate),
-            width=float(chunk.widths[max(grip, 0)]),
+            width=self._width,
             ended=t_ns >= self._path.rest_ns,
             exhausted=t_ns >= int(chunk.stamps_ns[-1]),
             path_ns=path_ns,
