@@ -44,7 +44,8 @@ DEFAULT_TOPIC = "effort_controller/commands"
 CLOCK_TOLERANCE_NS = 100_000_000
 # The torque at the end of a ramp is sent this often, in case a message is lost.
 LAST_MESSAGES = 5
-CLOSE_TIMEOUT_S = 0.5
+# Beyond what the ramp takes by its rate limit.
+CLOSE_MARGIN_S = 0.5
 
 
 class EffortBackEnd:
@@ -160,12 +161,13 @@ class EffortBackEnd:
         return self._topic.problem(t_ns)
 
     def close(self) -> None:
-        """Ramp the torque down, then end; blocks for the ramp, half a second at most."""
+        """Ramp the torque down, then end; blocks for the ramp."""
+        timeout_s = self._law.longest_ramp_s + CLOSE_MARGIN_S
         with self._condition:
             if not self._released:
                 self._released = self._relaxing = True
                 self._condition.notify_all()
-            self._condition.wait_for(lambda: self._rested or not self._thread.is_alive(), timeout=CLOSE_TIMEOUT_S)
+            self._condition.wait_for(lambda: self._rested or not self._thread.is_alive(), timeout=timeout_s)
             self._closed = True
             self._condition.notify_all()
         self._thread.join(timeout=1.0)

@@ -20,6 +20,8 @@ LOWEST_RATE_HZ = 200.0
 DESIGN_PERIOD_S = 0.01
 # Of the delay margin at the start, this share may be used: the margin shrinks where the arm's inertia does.
 USABLE_MARGIN = 0.85
+# The largest torque must come to zero within this time: launchers kill a process that takes long to end.
+LONGEST_RAMP_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,11 @@ class EffortLaw:
         return self._torque
 
     @property
+    def longest_ramp_s(self) -> float:
+        """Time that :meth:`relax` needs at most: from one end of the torque limits to the other, s."""
+        return 2.0 * max(self._gains.torque_limit_Nm) / self._gains.torque_rate_limit_Nm_s
+
+    @property
     def rest_torque(self) -> Array:
         """What carries the arm at the last known joints, (n,) Nm; zeros where the robot carries itself."""
         if self._carries and self._position is not None:
@@ -166,6 +173,12 @@ def _check(contract: Contract, model: RobotModel) -> None:
             raise ConfigurationError(
                 f"{name}: {len(values)} values for {joints} joints ({', '.join(model.joint_names)})"
             )
+    slowest, rate = max(contract.impedance.torque_limit_Nm) / LONGEST_RAMP_S, contract.impedance.torque_rate_limit_Nm_s
+    if rate < slowest:
+        raise ConfigurationError(
+            f"impedance.torque_rate_limit_Nm_s: {rate:g} Nm/s is too slow to end the largest torque within "
+            f"{LONGEST_RAMP_S:g} s; valid: {slowest:g} Nm/s or more"
+        )
     above = np.array(contract.impedance.torque_limit_Nm) > model.effort_limit + 1e-9
     if above.any():
         raise ConfigurationError(
