@@ -264,7 +264,8 @@ class _Checker:
         """(n,) s for which a hand on the SpaceMouse has waited for the policy to give way."""
         trace, safety = self._trace, self._contract.safety
         age_s = 1e-9 * (trace.t_ns - np.maximum(trace.twist_ns, 0))
-        waits = (trace.mode == POLICY) & trace.hand & (age_s <= self._contract.control.input_max_age_s)
+        fresh = (age_s >= -0.1) & (age_s <= self._contract.control.input_max_age_s)
+        waits = (trace.mode == POLICY) & trace.hand & fresh
         waits &= safety.takeover & (trace.held | ("teleop" not in safety.dead_man))
         asked = np.maximum.accumulate(np.where(trace.request == STOPPED, np.arange(len(waits)), -1))
         reached = np.maximum.accumulate(np.where(trace.mode == STOPPED, np.arange(len(waits)), -1))
