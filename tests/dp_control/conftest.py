@@ -13,14 +13,14 @@ import yaml
 from dp_control.core import ControlCore, ControlInputs, DeadMan, Stamped
 from dp_core.chunk_schedule import Chunk
 from dp_core.contract import load_contract
-from dp_ros.messages import ns_to_stamp, stamped_pose
-from geometry_msgs.msg import PoseStamped, WrenchStamped
+from dp_ros.messages import fill_twist, ns_to_stamp, stamped_pose
+from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-from dp_msgs.msg import CommandState
+from dp_msgs.msg import CommandState, TeleopState
 from dp_msgs.srv import SetMode
 from dp_ros import qos
 
@@ -180,6 +180,45 @@ class Bench:
             run = []
 
 
+class Hand:
+    """A SpaceMouse that is sampled at 100 Hz from a thread of its own."""
+
+    def __init__(self, cell, frame="fr3_link0"):
+        self._cell, self._closed = cell, threading.Event()
+        self.values, self.frame, self.held = np.zeros(6), frame, None
+        self.sent = []
+        self._twists = cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
+        self._states = cell.node.create_publisher(TeleopState, "teleop/state", qos.COMMAND_OUT)
+        cell.wait(lambda: self._twists.get_subscription_count() > 0, "control's subscription")
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self):
+        while not self._closed.wait(0.01):
+            self.sample()
+
+    def sample(self):
+        stamp = ns_to_stamp(self._cell.now_ns())
+        if self.held is not None:
+            state = TeleopState(engaged=self.held)
+            state.header.stamp = stamp
+            self._states.publish(state)
+        message = TwistStamped()
+        message.header.frame_id, message.header.stamp = self.frame, stamp
+        fill_twist(message.twist, self.values)
+        self._twists.publish(message)
+        return stamp
+
+    def push(self, *values, seconds):
+        self.values = np.array(values, dtype=float)
+        time.sleep(seconds)
+
+    def close(self):
+        """The cable is pulled."""
+        self._closed.set()
+        self._thread.join()
+
+
 @pytest.fixture
 def bench():
     return Bench()
@@ -229,3 +268,22 @@ def start_control(cell, tmp_path):
 @pytest.fixture
 def control(start_control):
     return start_control()
+
+
+@pytest.fixture
+def make_hand(cell):
+    """Makes a SpaceMouse; control must run."""
+    hands = []
+
+    def make():
+        hands.append(Hand(cell))
+        return hands[-1]
+
+    yield make
+    for hand in hands:
+        hand.close()
+
+
+@pytest.fixture
+def hand(control, make_hand):
+    return make_hand()

@@ -128,3 +128,23 @@ def test_joints_outside_their_limits_start_no_mode_and_say_which(seated):
     refusals = [out.refused for out in seated.bench.outputs if out.refused]
     assert len(refusals) == 1 and "fr3_joint2 = -1.99 rad is outside its limits" in refusals[0]
     assert all(out.pose is None for out in seated.bench.outputs)
+
+
+def test_an_arm_that_is_to_hold_does_not_move_by_what_description_and_measured_pose_differ(seated):
+    seated.bench.pose[1] += 0.015  # within the tolerance of the description
+    seated.bench.blocked = True
+    out = seated.run(100, mode=Mode.HOLD)
+    assert out.mode == Mode.HOLD
+    moved = seated.kinematics.forward(seated.joints)[:3] - seated.kinematics.forward(JOINTS)[:3]
+    np.testing.assert_allclose(moved, 0.0, atol=1e-4)
+
+
+def test_joints_from_before_the_request_start_no_mode(seated):
+    seated.run(5)
+    bench, before = seated.bench, Stamped(seated.bench.t, JOINTS)
+    bench.extra["joints"] = before
+    bench.run(1, mode=Mode.HOLD)
+    for _ in range(20):
+        assert bench.run(1).mode == Mode.STOPPED, "the arm may have been guided since"
+    bench.extra["joints"] = Stamped(bench.t, JOINTS)
+    assert bench.run(1).mode == Mode.HOLD

@@ -110,13 +110,7 @@ class ControlCore:
         return self._output(cycle)
 
     def abandon(self, reason: str, t_ns: int, periods: int = 1) -> ControlOutput:
-        """One cycle of braking after :meth:`step` or what is round it has failed; asks for nothing that may fail again.
-
-        Args:
-            reason: what has failed.
-            t_ns: ROS time of the cycle.
-            periods: as of :meth:`step`.
-        """
+        """One cycle of braking, in place of :meth:`step`, after something has failed for ``reason``."""
         self._yield_to = None
         if self.mode in RUNNING:
             self._machine.enter(Mode.FAULT, Trigger.FAULT, t_ns, reason)

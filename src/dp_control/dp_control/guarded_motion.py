@@ -44,7 +44,10 @@ class GuardedMotion:
         return self._solution
 
     def start(self, pose: Array, joints: Array | None = None) -> None:
-        """Begin at rest at a measured pose7 and, with kinematics, at measured joints (n,) rad.
+        """Begin at rest at a measured pose7 or, with kinematics, at measured joints (n,) rad.
+
+        The pose of those joints is the command then: were it the measured one, which a calibration may set apart by
+        centimetres, the arm would move there when it is to hold.
 
         Raises:
             ContractError: the joints cannot be those of this robot; nothing has begun.
@@ -52,6 +55,7 @@ class GuardedMotion:
         with_joints = self._kinematics is not None and joints is not None
         if self._kinematics is not None and joints is not None:
             self._kinematics.start(joints)
+            pose = self._kinematics.forward(joints)
         clean = np.array(pose, dtype=np.float64)
         clean[3:] = quat_normalise(clean[3:])
         self._limiter.start(clean)

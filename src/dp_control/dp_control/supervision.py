@@ -94,6 +94,9 @@ class Supervisor:
         stale = self._stale(inputs, t_ns)
         if stale:
             return stale
+        joints = inputs.joints
+        if self._kinematics is not None and joints is not None and joints.t_ns < since_ns + ENTRY_DELAY_NS:
+            return f"no joint positions on {self._streams['joint_states'].topic} since the request"
         if pose_problem(pose.value):
             return f"measured pose on {topic} {pose_problem(pose.value)}"
         if inputs.stream_problems:
