@@ -130,7 +130,7 @@ class ControlNode(Node):
         """Brake as for a stop; says when nothing is sent any more."""
         if self._sending:
             self._requests.stop()
-        return lambda: not self._sending
+        return lambda: not self._sending or not self._thread.is_alive()
 
     def close(self) -> None:
         """Stop the worker, then the back ends."""

@@ -44,12 +44,12 @@ class EndRequest:
 
 
 def _spin(node: Any, end: EndRequest) -> None:
-    """Spin until the end is asked for, then until the robot rests."""
+    """Spin until the end is asked for or the node gave up, then until the robot rests."""
     executor = LeanExecutor()
     executor.add_node(node)
     end.spinning = True
     try:
-        executor.spin_until(lambda: end.made)
+        executor.spin_until(lambda: end.made or bool(getattr(node, "failure", "")))
     finally:
         _rest(node, executor)
 
@@ -113,10 +113,11 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
 
 
 def start_worker(node: Any, name: str, body: Callable[[], None]) -> threading.Thread:
-    """Start a node's worker thread.
+    """Start a worker thread of a node that :func:`run_node` runs.
 
     A worker that is interrupted by the end of the context ends quietly. One that crashes ends the whole process with
-    status 3 and its reason: a node that lives on without its worker would look healthy.
+    status 3 and its reason: a node that lives on without its worker would look healthy. The context outlives the
+    node's close then too, so that what a robot must still be told can be sent.
 
     Args:
         node: has a writable ``failure``.
@@ -132,7 +133,6 @@ def start_worker(node: Any, name: str, body: Callable[[], None]) -> threading.Th
                 return
             node.failure = f"{name} thread ended: {error!r}"
             traceback.print_exc()
-            node.context.try_shutdown()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()

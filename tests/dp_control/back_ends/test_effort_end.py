@@ -29,6 +29,20 @@ from dp_ros import qos
 CELL = load_contract("sim_franka_effort")
 STEP_NM = CELL.impedance.torque_rate_limit_Nm_s / CELL.control.rate_hz
 
+# The control node, whose worker ends in an exception at SIGUSR1.
+CONTROL_THAT_CRASHES = """
+import signal
+from dp_control import node
+step, crash = node.ControlCore.step, []
+def crashing_step(*args):
+    if crash:
+        raise RuntimeError("injected")
+    return step(*args)
+node.ControlCore.step = crashing_step
+signal.signal(signal.SIGUSR1, lambda *_: crash.append(True))
+node.main()
+"""
+
 
 def contract_with_rate_limit(rate_Nm_s):
     return dataclasses.replace(CELL, impedance=dataclasses.replace(CELL.impedance, torque_rate_limit_Nm_s=rate_Nm_s))
@@ -108,8 +122,11 @@ def processes():
     """Simulated arm and control, in lock step: what is measured does not depend on the machine's speed."""
     ros = ["--ros-args", "-p", "cell:=sim_franka_effort"]
     simulator = [*ros, "-p", "lock_step:=true", "-p", "cameras:=false", "-p", "task:=reach_around"]
-    commands = {"dp_sim.node": simulator, "dp_control.node": [*ros, "-p", "use_sim_time:=true"]}
-    started = {name: subprocess.Popen([sys.executable, "-m", name, *more]) for name, more in commands.items()}
+    commands = {
+        "dp_sim.node": ["-m", "dp_sim.node", *simulator],
+        "dp_control.node": ["-c", CONTROL_THAT_CRASHES, *ros, "-p", "use_sim_time:=true"],
+    }
+    started = {name: subprocess.Popen([sys.executable, *command]) for name, command in commands.items()}
     yield started
     for process in started.values():
         process.terminate()
@@ -117,8 +134,10 @@ def processes():
         process.wait(timeout=20)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_torque_ramps_to_zero_before_a_signalled_process_ends(processes, number):
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGUSR1, 3)], ids=["term", "int", "crash"]
+)
+def test_the_torque_ramps_to_zero_before_the_process_ends(processes, number, status):
     watch = Watch()
     try:
         watch.wait(lambda: watch.state is not None, "control")
@@ -127,7 +146,7 @@ def test_the_torque_ramps_to_zero_before_a_signalled_process_ends(processes, num
         watch.wait(lambda: watch.torques and np.abs(watch.torques[-1]).max() > 15.0, "torques against the push")
         begin = len(watch.torques) - 1
         processes["dp_control.node"].send_signal(number)
-        assert processes["dp_control.node"].wait(timeout=15) == 0
+        assert processes["dp_control.node"].wait(timeout=15) == status
         watch.wait(lambda: not watch.torques[-1].any(), "zero torque", 3.0)
     finally:
         watch.close()
