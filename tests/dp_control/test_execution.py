@@ -133,3 +133,13 @@ def test_a_plan_in_the_future_leaves_the_gripper_alone_until_its_first_action(be
     assert bench.outputs[-1].width == 0.0, "the object must not be dropped before its time"
     bench.run(20)
     assert bench.outputs[-1].width == 0.08
+
+
+def test_the_counts_of_a_refused_chunk_add_up_to_its_actions(bench):
+    bench.enter(Mode.POLICY).run(200)
+    future, old, late = bench.chunk(bench.t + 10**9), bench.chunk(bench.t - 10**9), bench.chunk()
+    late = replace(late, stamps_ns=late.stamps_ns - 5 * 10**9)
+    bench.run(1, chunks=(future, late))
+    bench.run(1, chunks=(replace(old, observed_ns=0),))
+    records = [record for out in bench.outputs for record in out.reports]
+    assert [(r.late, r.executed, r.superseded) for r in records] == [(0, 0, 16), (16, 0, 0), (0, 0, 16)]

@@ -145,3 +145,11 @@ def test_a_stream_that_is_too_slow_is_told_and_starts_nothing(bench):
     bench.extra["stream_problems"] = ("robot/ee_pose comes at 20 Hz, expected 100 Hz",)
     out = bench.run(5)
     assert out.mode == Mode.HOLD and "comes at 20 Hz" in out.text
+
+
+def test_a_pose_far_outside_the_workspace_is_of_a_wrong_unit_and_starts_nothing(bench):
+    bench.pose[:3] *= 1000.0  # millimetres
+    bench.run(205, mode=Mode.HOLD)
+    (refused,) = [out.refused for out in bench.outputs if out.refused]
+    assert "measured pose on robot/ee_pose is" in refused and "outside the workspace (limit 0.5 m)" in refused
+    assert all(out.pose is None for out in bench.outputs)

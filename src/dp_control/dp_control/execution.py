@@ -11,11 +11,10 @@ from dp_core.motion_limits import Motion
 from dp_core.poses import pose_distance
 
 from dp_control.signals import CLOCK_TOLERANCE_NS
+from dp_control.supervision import IMPLAUSIBLE_DISTANCE_M, farthest_outside_m
 
 # A plan that asks for more than this many times the velocity limit between two actions is not a plan but garbage.
 IMPLAUSIBLE_SPEED = 10.0
-# An action this far outside the workspace is a wrong unit or frame, not an overshoot that the limiter should clip.
-IMPLAUSIBLE_DISTANCE_M = 0.5
 # A plan that waits longer than this for an action has stamps of another clock or unit; the arm would seem to be driven.
 IMPLAUSIBLE_WAIT_S = 10.0
 
@@ -57,7 +56,7 @@ class PlanExecution:
     def refuse(self, chunks: tuple[Chunk, ...], t_ns: int, reason: str) -> list[ChunkRecord]:
         """Report chunks that are not taken at present."""
         self._counters["chunks refused"] += len(chunks)
-        return [ChunkRecord(chunk, t_ns, stop_reason=reason) for chunk in chunks]
+        return [ChunkRecord(chunk, t_ns, superseded=len(chunk.stamps_ns), stop_reason=reason) for chunk in chunks]
 
     def take(self, chunks: tuple[Chunk, ...], t_ns: int, commanded: Motion) -> list[ChunkRecord]:
         """Merge new chunks into the plan; returns the records of those that are done with."""
@@ -96,7 +95,7 @@ class PlanExecution:
             return f"observed {(chunk.observed_ns - t_ns) * 1e-9:.2f} s in the future: the clocks differ"
         if chunk.observed_ns < self._entered_ns - self._observation_margin_ns:
             return f"observed {(self._entered_ns - chunk.observed_ns) * 1e-9:.2f} s before this mode began"
-        outside = self._farthest_outside_m(chunk)
+        outside = farthest_outside_m(self._limits, chunk.poses[:, :3])
         if outside > IMPLAUSIBLE_DISTANCE_M:
             return f"an action lies {outside:.2f} m outside the workspace (limit {IMPLAUSIBLE_DISTANCE_M} m)"
         wait_s = 1e-9 * int(np.diff(chunk.stamps_ns, prepend=min(t_ns, int(chunk.stamps_ns[0]))).max())
@@ -113,11 +112,6 @@ class PlanExecution:
             f"of policy {chunk.policy_id!r} while a plan of policy {present.chunk.policy_id!r} is in execution: "
             "stop one of the two"
         )
-
-    def _farthest_outside_m(self, chunk: Chunk) -> float:
-        low, high = np.asarray(self._limits.workspace_min_m), np.asarray(self._limits.workspace_max_m)
-        positions = chunk.poses[:, :3]
-        return float(np.linalg.norm(positions - np.clip(positions, low, high), axis=1).max())
 
     def _speed_problem(self, chunk: Chunk) -> str:
         """Why the steps between actions are implausible, or nothing."""

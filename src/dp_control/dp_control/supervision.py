@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from dp_core.contract import Contract
+from dp_core.limits import MotionLimits
 from dp_core.poses import pose_problem
 from numpy.typing import NDArray
 
@@ -21,6 +22,9 @@ ENTRY_DELAY_NS = 50_000_000
 # The robot description and the measured pose may differ by this much at the start: calibration, not another tool.
 DESCRIPTION_ERROR_M = 0.02
 DESCRIPTION_ERROR_RAD = 0.1
+# A measured pose or an action this far outside the workspace is a wrong unit or frame: neither an arm that was guided
+# out by hand nor an overshoot that the limiter should clip.
+IMPLAUSIBLE_DISTANCE_M = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Supervisor:
     """
 
     def __init__(self, contract: Contract, kinematics: ArmKinematics | None = None) -> None:
-        self._spec, self._safety = contract.control, contract.safety
+        self._spec, self._safety, self._limits = contract.control, contract.safety, contract.limits
         self._streams = contract.streams
         self._kinematics = kinematics
         limited = contract.safety.force_limit_N is not None or contract.safety.torque_limit_Nm is not None
@@ -99,6 +103,10 @@ class Supervisor:
             return f"no joint positions on {self._streams['joint_states'].topic} since the request"
         if pose_problem(pose.value):
             return f"measured pose on {topic} {pose_problem(pose.value)}"
+        outside_m = farthest_outside_m(self._limits, pose.value[None, :3])
+        if outside_m > IMPLAUSIBLE_DISTANCE_M:
+            limit = f"limit {IMPLAUSIBLE_DISTANCE_M} m"
+            return f"measured pose on {topic} is {outside_m:.2f} m outside the workspace ({limit}): wrong unit?"
         if inputs.stream_problems:
             return "; ".join(inputs.stream_problems)
         contact = self._contact(inputs.wrench)
@@ -160,6 +168,12 @@ class Supervisor:
             f"robot.description puts the end effector {off_m:.3f} m and {off_rad:.2f} rad from the measured pose "
             f"(limits {DESCRIPTION_ERROR_M} m, {DESCRIPTION_ERROR_RAD} rad): wrong URDF, or wrong ee_frame"
         )
+
+
+def farthest_outside_m(limits: MotionLimits, positions: Array) -> float:
+    """How far (m) the farthest of positions (n, 3) lies outside the workspace box; 0 inside."""
+    low, high = np.asarray(limits.workspace_min_m), np.asarray(limits.workspace_max_m)
+    return float(np.linalg.norm(positions - np.clip(positions, low, high), axis=1).max())
 
 
 def separation(a: Array, b: Array) -> tuple[float, float]:
