@@ -54,6 +54,14 @@ def test_what_push_t_lacks_is_noticed(monkeypatch, module, check, cost):
     assert module.split(".")[0] in finding.found
 
 
+@pytest.mark.parametrize("module", ["pinocchio", "daqp"])
+def test_missing_inverse_kinematics_is_noticed(monkeypatch, module):
+    assert doctor.check_kinematics().state == doctor.OK
+    monkeypatch.setitem(sys.modules, module, None)
+    finding = doctor.check_kinematics()
+    assert finding.state == doctor.WARN and module in finding.found and "sim_franka_joint" in finding.cost
+
+
 def test_accelerate_is_looked_up_among_the_installed_packages(monkeypatch, tmp_path):
     package = tmp_path / "accelerate-9.8.7.dist-info"
     package.mkdir()

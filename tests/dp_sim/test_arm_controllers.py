@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from dp_core.configuration import ConfigurationError
+from dp_core.impedance import ImpedanceGains
 from dp_core.robot_spec import RobotSpec
 from dp_sim.arm_controllers import EFFORT_TIMEOUT_MS, BadTargetError, EffortArm, JointArm
 from dp_sim.cell import SimulatedCell
@@ -21,6 +23,11 @@ def effort_cell(gravity: str = "robot") -> tuple[SimulatedCell, EffortArm]:
     cell = SimulatedCell("reach_around", 1, robot=RobotSpec(back_end="effort", description="fr3", gravity=gravity))
     assert isinstance(cell.controller, EffortArm)
     return cell, cell.controller
+
+
+def test_torque_limits_for_another_number_of_joints_are_named():
+    with pytest.raises(ConfigurationError, match=r"impedance\.torque_limit_Nm: 3 values for the 7 joints"):
+        SimulatedCell("reach_around", 1, ImpedanceGains(torque_limit_Nm=(1.0, 2.0, 3.0)))
 
 
 def test_joints_hold_stiffly_and_do_not_sag():

@@ -80,6 +80,19 @@ def check_torch() -> Finding:
     return _module("torch", "no training and no policy node", "make setup")
 
 
+def check_kinematics() -> Finding:
+    """What control needs for cells with a URDF."""
+    cost = "only cells without robot.description start: no FR3, no sim_franka_joint or _effort"
+    try:
+        import daqp  # noqa: F401
+        import pinocchio
+    except ImportError as error:
+        return Finding("kinematics", WARN, str(error), cost, "pip install pin daqp")
+    if not hasattr(pinocchio, "buildModelFromUrdf"):  # an unrelated package of that name is on PyPI
+        return Finding("kinematics", WARN, f"{pinocchio.__file__} is another pinocchio", cost, "pip install pin daqp")
+    return Finding("kinematics", OK, f"pinocchio {pinocchio.__version__}, daqp")
+
+
 def check_gpu() -> Finding:
     """A CUDA device that torch can use."""
     try:
@@ -221,6 +234,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_rmw,
     check_messages,
     check_torch,
+    check_kinematics,
     check_gpu,
     check_rendering,
     check_dds_profile,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from dp_core.configuration import ConfigurationError
 from dp_core.impedance import CartesianImpedance, ImpedanceGains
 from dp_core.robot_spec import RobotSpec
 from numpy.typing import NDArray
@@ -208,9 +209,13 @@ ArmController = ImpedanceArm | JointArm | EffortArm
 
 
 def make_controller(robot: RobotSpec, gains: ImpedanceGains, inertia: Array, posture: Array) -> ArmController:
-    """The controller that receives what `robot` sends."""
+    """The controller that receives what `robot` sends. Raises `ConfigurationError`."""
     if robot.back_end == "joint":
         return JointArm()
     if robot.back_end == "effort":
         return EffortArm()
+    if len(gains.torque_limit_Nm) != len(posture):
+        raise ConfigurationError(
+            f"impedance.torque_limit_Nm: {len(gains.torque_limit_Nm)} values for the {len(posture)} joints of the arm"
+        )
     return ImpedanceArm(gains, inertia, posture)
