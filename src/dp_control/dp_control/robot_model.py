@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-_INSTALL = "install it: pip install 'diffusion-policy-ros2[robot]', or apt install ros-jazzy-pinocchio"
+_INSTALL = "install it: pip install pin, or apt install ros-jazzy-pinocchio"
 
 
 class RobotModelError(ContractError):
