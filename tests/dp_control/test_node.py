@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from dp_core.actions import encode_action
 from dp_core.contract import load_contract
@@ -19,6 +20,16 @@ CONTRACT = load_contract("sim_franka")
 def speed(state):
     v = state.commanded_twist.linear
     return np.linalg.norm([v.x, v.y, v.z])
+
+
+def plan(cell):
+    """Chunk 5 of 16 actions, 10 cm/s along y, seen 60 ms ago; the gripper closes with action 8."""
+    poses = np.tile(cell.pose, (16, 1))
+    poses[:, 1] += 0.01 * np.arange(16)
+    widths = np.where(np.arange(16) < 8, 0.08, 0.0)
+    t_obs = cell.now_ns() - 60_000_000
+    ledger = Ledger(t_obs, t_obs, t_obs, t_obs, t_obs, t_obs)
+    return chunk_message(encode_action(poses, widths).astype(np.float32), CONTRACT, ledger, 5, 8, "test")
 
 
 def test_teleop_moves_the_arm_and_stops_with_its_input(cell, hand):
@@ -105,6 +116,27 @@ def test_the_dead_man_button_over_dds(cell, start_control, make_hand):
     hand.close()
 
 
+def test_a_cell_whose_policy_needs_the_button_and_lets_nobody_take_over(cell, start_control, make_hand):
+    start_control(teleop={"clutch_button": 1}, safety={"dead_man": ["policy"], "takeover": False})
+    chunks = cell.node.create_publisher(ActionChunk, "policy/chunk", qos.EVENT)
+    cell.wait(lambda: chunks.get_subscription_count() > 0, "control's subscription")
+    hand = make_hand()
+    hand.held = False
+    assert cell.set_mode(CommandState.POLICY).success
+    chunks.publish(plan(cell))
+    hand.push(0.2, 0, 0, 0, 0, 0, seconds=0.3)
+    state = cell.states[-1]
+    assert state.mode == CommandState.POLICY and "dead-man button released" in state.text and cell.pose[1] == 0.0
+    hand.held = True
+    time.sleep(0.1)
+    chunks.publish(plan(cell))
+    cell.wait(lambda: cell.pose[1] > 0.03, "the plan's motion")
+    assert cell.states[-1].mode == CommandState.POLICY and cell.pose[0] == pytest.approx(0.5, abs=1e-6)
+    hand.held = False
+    cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
+    assert cell.pose[1] < 0.14, "braked before the end of the plan"
+
+
 def test_a_contact_stops_the_arm_and_a_person_goes_on(cell, start_control, make_hand):
     cell.force = 5.0
     start_control(safety={"force_limit_N": 30.0})
@@ -158,12 +190,7 @@ def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):
     cell.node.create_subscription(GripperCommand, "gripper/command", grips.append, qos.STATE)
     cell.wait(lambda: chunks.get_subscription_count() > 0, "control's subscription")
     cell.set_mode(CommandState.POLICY)
-    poses = np.tile(cell.pose, (16, 1))
-    poses[:, 1] += 0.01 * np.arange(16)
-    widths = np.where(np.arange(16) < 8, 0.08, 0.0)
-    t_obs = cell.now_ns() - 60_000_000
-    ledger = Ledger(t_obs, t_obs, t_obs, t_obs, t_obs, t_obs)
-    message = chunk_message(encode_action(poses, widths).astype(np.float32), CONTRACT, ledger, 5, 8, "test")
+    message = plan(cell)
     chunks.publish(message)
     cell.wait(lambda: "no newer chunk" in cell.states[-1].text, "the end of the chunk")
     cell.wait(lambda: cell.states[-1].commanded_twist.linear.y == 0.0, "rest at the end of the chunk")
