@@ -53,16 +53,8 @@ class SimNode(Node):
         self._contract = declare_contract(self)
         task = load_task(str(declare(self, "task", "place", "Task of the cell: a file of dp_sim.tasks.")))
         seed = int(declare(self, "seed", 0, "Seed of the first scene.", low=0, high=2**31))
-        self._rate = float(
-            declare(
-                self,
-                "rate",
-                1.0,
-                "Simulated seconds per second of wall time; 0 is as fast as possible.",
-                low=0,
-                high=100,
-            )
-        )
+        what = "Simulated seconds per second of wall time; 0 is as fast as possible."
+        self._rate = float(declare(self, "rate", 1.0, what, low=0, high=100))
         self._lock_step = bool(declare(self, "lock_step", False, "Wait for control's answer to every tick."))
         with_cameras = bool(declare(self, "cameras", True, "Render and publish the cameras of the contract."))
         self._tick_ms = tick_ms(self._contract)
