@@ -148,3 +148,24 @@ def test_joints_from_before_the_request_start_no_mode(seated):
         assert bench.run(1).mode == Mode.STOPPED, "the arm may have been guided since"
     bench.extra["joints"] = Stamped(bench.t, JOINTS)
     assert bench.run(1).mode == Mode.HOLD
+
+
+@pytest.mark.parametrize("fault", [False, True])
+def test_a_stop_ends_when_the_joints_rest_too_and_starts_again_within_their_acceleration(seated, fault):
+    seated.run(10, mode=Mode.TELEOP)
+    seated.bench.hand = np.array([-0.1, 0.3, 0.3, 1.5, 0.5, -1.0])
+    seated.run(60)
+    if fault:
+        seated.bench.extra["robot_problem"] = "reflex"
+        seated.run(60)
+    else:
+        seated.run(60, mode=Mode.STOPPED)
+    assert seated.bench.outputs[-1].pose is None
+    seated.bench.extra["robot_problem"] = ""
+    seated.run(20, resume=True)
+    path = [out.joints.position if out.pose is not None else None for out in seated.bench.outputs]
+    for i in range(1, len(path)):  # while nothing is sent the joints stand still
+        path[i] = path[i - 1] if path[i] is None else path[i]
+    moved = np.array([joints for joints in path if joints is not None])
+    found = np.abs(np.diff(moved, 2, axis=0)).max() / (1e-9 * seated.bench.period_ns) ** 2
+    assert seated.bench.outputs[-1].mode == Mode.HOLD and found <= 10.0 * 1.03

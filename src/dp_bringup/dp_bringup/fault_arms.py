@@ -98,6 +98,10 @@ class SphereKinematics:
         self._joints = joints
         return JointSolution(joints.copy(), velocity, math.sqrt(left @ left), 0.0, tuple(active))
 
+    def brake(self, period_s: float) -> JointSolution:
+        """These joints have no inertia: they rest where they are."""
+        return JointSolution(self._joints.copy(), np.zeros_like(self._joints), 0.0, 0.0)
+
     def snapshot(self) -> object:
         """The present joints."""
         return self._joints

@@ -116,7 +116,7 @@ class ControlCore:
             self._machine.enter(Mode.FAULT, Trigger.FAULT, t_ns, reason)
         if self._guarded.started:
             for _ in range(min(periods, LONGEST_CATCH_UP)):
-                self._guarded.brake()
+                self._guarded.stop()
         return self._output(_Cycle(ControlInputs(), t_ns, alive=False))
 
     def _output(self, cycle: _Cycle) -> ControlOutput:
@@ -180,7 +180,7 @@ class ControlCore:
         return problem
 
     def _at_rest(self) -> bool:
-        return self._yield_to is None and (not self._guarded.started or self._guarded.motion.resting)
+        return self._yield_to is None and (not self._guarded.started or self._guarded.resting)
 
     def _enter(self, mode: Mode, trigger: Trigger, cycle: _Cycle, reason: str = "") -> None:
         self._machine.enter(mode, trigger, cycle.t_ns, reason)
@@ -231,7 +231,8 @@ class ControlCore:
         return self._brake
 
     def _brake(self, _number: int) -> tuple[str, ...]:
-        return self._guarded.brake()
+        final = self._machine.stopping or self.mode not in RUNNING
+        return self._guarded.stop() if final else self._guarded.brake()
 
     def _decide_yield(self, pose: Array, cycle: _Cycle) -> Step:
         """Take the command back to where the arm was: a stiff arm must not go on pushing at what blocks it."""

@@ -15,6 +15,8 @@ from dp_control.interfaces import ArmKinematics, JointSolution
 Array = NDArray[np.float64]
 
 UNREACHABLE = "unreachable"
+# Joints slower than this are at rest (rad/s).
+RESTING_RAD_S = 1e-3
 
 
 class GuardedMotion:
@@ -43,6 +45,12 @@ class GuardedMotion:
         """Joint solution of the command; None without kinematics or before the start."""
         return self._solution
 
+    @property
+    def resting(self) -> bool:
+        """True when neither the command nor its joints move."""
+        joints_rest = self._solution is None or bool(np.abs(self._solution.velocity).max() < RESTING_RAD_S)
+        return self.motion.resting and joints_rest
+
     def start(self, pose: Array, joints: Array | None = None) -> None:
         """Begin at rest at a measured pose7 or, with kinematics, at measured joints (n,) rad.
 
@@ -62,7 +70,8 @@ class GuardedMotion:
         self.motion = self._limiter.motion
         self._strain, self._solution = 0.0, None
         if with_joints:
-            self._solve()
+            measured = np.array(joints, dtype=np.float64)
+            self._solution = JointSolution(measured, np.zeros_like(measured), 0.0, 0.0)
         self.started = True
 
     def end(self) -> None:
@@ -89,6 +98,16 @@ class GuardedMotion:
         active = self._limiter.brake()
         self.motion = self._limiter.motion
         return active if self._solution is None else (*active, *self._solve().active)
+
+    def stop(self) -> tuple[str, ...]:
+        """One period of the last stop before nothing is sent: once the command rests the joints brake as well.
+
+        They would go on to the posture for seconds, and be cut off on their way.
+        """
+        if self._kinematics is None or self._solution is None or not self.motion.resting:
+            return self.brake()
+        self._solution = self._kinematics.brake(self._period_s)
+        return self._solution.active
 
     def _attempt(self, step: Callable[[], tuple[str, ...]]) -> tuple[str, ...]:
         kinematics, solution, strain = self._kinematics, self._solution, self._strain

@@ -49,6 +49,10 @@ class ArmKinematics(Protocol):
         """Move the last solution towards ``pose`` (pose7, base frame) for one period; becomes the last solution."""
         ...
 
+    def brake(self, period_s: float) -> JointSolution:
+        """Bring the joints towards rest for one period, wherever the pose was to be; becomes the last solution."""
+        ...
+
     def snapshot(self) -> object:
         """What :meth:`restore` takes back, so that a solve may be tried and discarded."""
         ...

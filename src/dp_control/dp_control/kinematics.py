@@ -164,6 +164,10 @@ class QpKinematics:
         self._state = replace(state, joints=joints, velocity=velocity, target=target)
         return self._solution(self._state, active + bounds.active(velocity))
 
+    def brake(self, period_s: float) -> JointSolution:
+        """Brake the joints as fast as their acceleration allows; see :meth:`solve`."""
+        return replace(self.solve(np.full(7, np.nan), period_s), active=())
+
     def snapshot(self) -> object:
         """What :meth:`restore` takes back, so that a solve may be tried and discarded."""
         return self._state
