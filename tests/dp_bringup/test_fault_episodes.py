@@ -76,9 +76,9 @@ def quiet_trace(contract=CONTRACT):
     measured = np.where(np.isnan(pose), pose[20], pose)
     return Trace(
         tick=tick, t_ns=t_ns, mode=mode, pose=pose, twist=twist, width=np.full(N, 0.08), alive=np.ones(N, bool),
-        request=request, resume=np.zeros(N, bool), measured=measured, measured_ns=t_ns.copy(), twist_ns=t_ns.copy(),
-        plan_end_ns=np.full(N, np.iinfo(np.int64).min), contact_s=np.zeros(N), held=np.ones(N, bool),
-        hand=np.zeros(N, bool), along=np.full(N, np.nan),
+        request=request, resume=np.zeros(N, bool), measured=measured, start=measured.copy(), measured_ns=t_ns.copy(),
+        twist_ns=t_ns.copy(), plan_end_ns=np.full(N, np.iinfo(np.int64).min), contact_s=np.zeros(N),
+        held=np.ones(N, bool), hand=np.zeros(N, bool), along=np.full(N, np.nan),
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ BROKEN = {
     "a jump": ({"pose": shift(0, slice(100, None), 0.05)}, {"linear_velocity", "linear_acceleration", "linear_jerk"}),
     "a kink": ({"pose": shift(0, slice(100, None), 0.001)}, {"linear_acceleration", "linear_jerk"}),
     "a jerk": ({"pose": shift(0, slice(100, None), 0.00008)}, {"linear_jerk"}),
-    "a jump at the entry": ({"measured": shift(2, slice(None), 0.02)}, {"linear_velocity"}),
+    "a jump at the entry": ({"start": shift(2, slice(None), 0.02)}, {"linear_velocity"}),
     "a turn": ({"pose": put((slice(100, None), slice(3, 7)), [0, 0, 0, 1])}, {"angular_velocity", "angular_jerk"}),
     "not a number": ({"pose": put((100, 1), np.inf)}, {"finite"}),
     "a quaternion that is none": ({"pose": put((100, slice(3, 7)), 0.5 + 1e-4)}, {"unit_quaternion"}),

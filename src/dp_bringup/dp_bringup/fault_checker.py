@@ -105,7 +105,7 @@ class _Checker:
             if entered or paused or silent:
                 if part:
                     yield np.array(part), start, entry
-                start = trace.measured[i] if entered else trace.pose[part[-1]]
+                start = trace.start[i] if entered else trace.pose[part[-1]]
                 entry, part = (int(i) if entered else entry), []
             part.append(i)
         if part:
@@ -169,7 +169,9 @@ class _Checker:
             by_request = asked <= PATIENCE_S["request"] and not (old == FAULT and new != STOPPED)
             by_resume = resumed <= PATIENCE_S["resume"] and new == HOLD and old in (STOPPED, FAULT)
             stopping = new == STOPPED and np.isfinite(asked)  # however long the arm brakes
-            if not (by_request or by_resume or stopping):
+            # A hand on the SpaceMouse takes over in the very cycle in which POLICY begins.
+            taken = new == TELEOP and trace.hand[i] and self._since(trace.request == POLICY, i) <= PATIENCE_S["request"]
+            if not (by_request or by_resume or stopping or (taken and old != FAULT)):
                 yield self._found("transition", int(i), min(asked, resumed), 0.0, f"from {NAMES[old]} to {NAMES[new]}")
 
     def _since(self, events: NDArray[np.bool_], i: int) -> float:
@@ -264,7 +266,7 @@ class _Checker:
         """(n,) s for which a hand on the SpaceMouse has waited for the policy to give way."""
         trace, safety = self._trace, self._contract.safety
         age_s = 1e-9 * (trace.t_ns - np.maximum(trace.twist_ns, 0))
-        fresh = (age_s >= -0.1) & (age_s <= self._contract.control.input_max_age_s)
+        fresh = (age_s >= 0.0) & (age_s <= self._contract.control.input_max_age_s)
         waits = (trace.mode == POLICY) & trace.hand & fresh
         waits &= safety.takeover & (trace.held | ("teleop" not in safety.dead_man))
         asked = np.maximum.accumulate(np.where(trace.request == STOPPED, np.arange(len(waits)), -1))

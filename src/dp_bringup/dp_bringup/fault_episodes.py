@@ -135,6 +135,8 @@ def _record(
     recording.poses.append(_NOTHING if output.pose is None else np.array(output.pose))
     recording.twists.append(np.array(output.twist))
     recording.measured.append(_NOTHING if measured is None else measured.value)
+    joints = inputs.joints  # which are the pose, see SphereKinematics
+    recording.starts.append(recording.measured[-1] if joints is None else joints.value)
     recording.rows.append(
         (
             tick, t_ns, int(output.mode), -1 if inputs.mode is None else inputs.mode, inbox.measured_ns, inbox.twist_ns,

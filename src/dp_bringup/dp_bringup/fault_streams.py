@@ -135,14 +135,15 @@ class ReferencePath:
         rng: draws kind, amplitudes and frequencies.
         start: pose7 near which it begins.
         start_s: time at which it passes ``start``.
+        speed_m_s: that the arm may have; an advancing plan keeps well below, so that it can be followed.
     """
 
-    def __init__(self, rng: np.random.Generator, start: Array, start_s: float) -> None:
+    def __init__(self, rng: np.random.Generator, start: Array, start_s: float, speed_m_s: float) -> None:
         self.kind = str(rng.choice(["advance", "wander", "wild"], p=[0.3, 0.5, 0.2]))
         self._start, self._start_s, self._rng = start, start_s, rng
         self.direction = rng.normal(size=3)
         self.direction /= np.linalg.norm(self.direction)
-        self._speed = float(math.exp(rng.uniform(math.log(0.01), math.log(0.6))))
+        self._speed = speed_m_s * float(rng.uniform(0.05, 0.4))
         self._amplitude = rng.uniform(0.0, 0.15, 3)
         self._pulsation = rng.uniform(0.5, 6.0, 4)
         self._axis = rng.normal(size=3)

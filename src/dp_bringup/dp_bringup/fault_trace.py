@@ -45,6 +45,7 @@ class Trace:
         request: mode asked for in the step, or -1.
         resume: whether resume was asked for.
         measured: (n, 7) newest measured pose that control was given; NaN before the first.
+        start: (n, 7) pose from which a mode would start: the measured one, with kinematics that of the measured joints.
         measured_ns: newest acquisition time of a sound measured pose delivered so far; min int before the first.
         twist_ns: the same for a twist.
         plan_end_ns: last action of all sound chunks delivered so far.
@@ -64,6 +65,7 @@ class Trace:
     request: NDArray[np.int64]
     resume: NDArray[np.bool_]
     measured: Array
+    start: Array
     measured_ns: NDArray[np.int64]
     twist_ns: NDArray[np.int64]
     plan_end_ns: NDArray[np.int64]
@@ -81,6 +83,7 @@ class Recording:
     poses: list[Array] = field(default_factory=list)
     twists: list[Array] = field(default_factory=list)
     measured: list[Array] = field(default_factory=list)
+    starts: list[Array] = field(default_factory=list)
 
     def trace(self, along: Array | None) -> Trace:
         """As arrays."""
@@ -92,5 +95,5 @@ class Recording:
             tick=tick, t_ns=t_ns, mode=mode, pose=poses, twist=np.array(self.twists), width=np.array(columns[7]),
             alive=np.array(columns[8]), request=request, resume=np.array(columns[9]), measured=np.array(self.measured),
             measured_ns=measured_ns, twist_ns=twist_ns, plan_end_ns=plan_end_ns, contact_s=np.array(columns[10]),
-            held=np.array(columns[11]), hand=np.array(columns[12]), along=progress,
+            held=np.array(columns[11]), hand=np.array(columns[12]), start=np.array(self.starts), along=progress,
         )  # fmt: skip

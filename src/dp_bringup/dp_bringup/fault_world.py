@@ -105,7 +105,7 @@ class FaultWorld:
         self.arm = FollowingArm(self.start, int(rng.integers(0, 4)), float(rng.uniform(0.005, 0.08)))
         self.operator = Operator(rng, contract, script)
         self.network = FaultyNetwork(rng)
-        self.path = ReferencePath(rng, self.start, script.mode_s + 0.2)
+        self.path = ReferencePath(rng, self.start, script.mode_s + 0.2, contract.limits.linear_velocity_m_s)
         self.counts: Counter[str] = Counter()
         self.offset_ns = 0
         self._period_s = 1.0 / contract.control.rate_hz
