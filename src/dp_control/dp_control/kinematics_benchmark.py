@@ -89,5 +89,11 @@ def measure(
     jumps = np.abs(np.diff(changes, axis=0)) > ABRUPT_RAD_S2
     reversals = int(np.sum(np.any(jumps & (changes[1:] * changes[:-1] < 0.0), axis=1)))
     return SolveFigures(
-        float(p50), float(p99), float(max(times)), float(left[0]), float(left[1]), float(np.abs(changes).max()), reversals
+        p50_s=float(p50),
+        p99_s=float(p99),
+        longest_s=float(max(times)),
+        residual_m=float(left[0]),
+        residual_rad=float(left[1]),
+        acceleration_rad_s2=float(np.abs(changes).max()),
+        reversals=reversals,
     )

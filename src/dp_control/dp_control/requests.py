@@ -102,6 +102,8 @@ class ModeRequests:
 
     def _put(self, request: Request, first: bool = False) -> Future:
         with self._lock:
+            if first and self._queue and self._queue[0].mode == request.mode:
+                return self._queue[0].answer  # a stop that nobody has taken yet serves all who ask for one
             if first:
                 self._queue.appendleft(request)
             elif len(self._queue) < MOST_WAITING:
