@@ -129,7 +129,7 @@ class Watch:
             if self.clock_step_ns and abs(gap - self.clock_step_ns / self.period_ns - 1) < LONGEST_STEP:
                 gap -= self.clock_step_ns / self.period_ns
             way, seconds = float(np.linalg.norm(pose[:3] - before[:3])), 1e-9 * gap * self.period_ns
-            assert way <= abs(seconds) * speed + 1e-3, f"a jump by {way:.4f} m in {seconds:.3f} s"
+            assert way <= abs(seconds) * speed + 1e-3, f"a jump by {way:.4f} m in {seconds:.3f} s{self._around(a, b)}"
             if gap > LONGEST_STEP + 0.5:
                 yield np.array(ticks), np.array(poses), start
                 # After a pause of the loop the motion goes on from the last command, after a stop from a new one.
@@ -140,6 +140,11 @@ class Watch:
             ticks.append(ticks[-1] + max(1, round(gap)))
             poses.append(pose)
         yield np.array(ticks), np.array(poses), start
+
+    def _around(self, a, b):
+        """What control said between two commands."""
+        lines = dict.fromkeys(f"{NAMES[s.mode]} {s.text}" for s in self.states if a <= stamp_to_ns(s.header.stamp) <= b)
+        return "".join(f"; {line}" for line in lines)
 
     def row(self, fault, did, recovery):
         """Judge, and make the line of the table."""

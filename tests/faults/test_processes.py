@@ -150,8 +150,16 @@ def policy(cell_file, tmp_path_factory, shared_cell, start_node):
 
 def moved_by_policy(cell):
     """Ask for POLICY and wait until its chunks move the arm."""
-    cell.ask_mode(CommandState.POLICY)
-    cell.wait(lambda: cell.states[-1].input_alive and not cell.at_rest(), "the policy to move the arm", 20.0)
+
+    def begin():
+        cell.ask_mode(CommandState.POLICY)
+        cell.wait(lambda: moving() or cell.mode == CommandState.FAULT, "the policy to move the arm", 30.0)
+        return cell.mode == CommandState.POLICY
+
+    def moving():
+        return cell.states[-1].input_alive and not cell.at_rest()
+
+    cell.try_hard(begin)
 
 
 def wait_for_policy(cell):

@@ -9,6 +9,8 @@ from geometry_msgs.msg import WrenchStamped
 from dp_msgs.msg import CommandState
 from dp_ros import qos
 
+# Above 45 N the torques of the wrist saturate, and a push throws the arm about.
+SAFETY = {"force_limit_N": 20.0}
 CELL = {"clock": "followed", "sends": ("twist", "engaged")}
 
 
@@ -36,17 +38,17 @@ def test_a_pushed_arm_yields_and_goes_on_when_it_is_free(cell, driven, table):
     cell.wait(lambda: pushes.get_subscription_count() > 0, "the simulator's ear")
     push = WrenchStamped()
     push.header.frame_id = cell.contract.base_frame
-    push.wrench.force.x = -80.0
+    push.wrench.force.x = -30.0
 
     def fault():
         pushes.publish(push)
         return cell.mode == CommandState.FAULT and cell.at_rest()
 
     cell.wait(fault, "the fault")
-    assert "contact" in cell.states[-1].text or "blocked or pushed" in cell.states[-1].text
+    assert "contact: force 30" in cell.states[-1].text, cell.states[-1].text
     did = driven.reaction()
     cell.pause(0.5)  # the push ends with its messages
-    table.append(driven.row("simulated arm pushed with 80 N", did, cell.resume()))
+    table.append(driven.row("simulated arm pushed with 30 N (limit 20 N)", did, cell.resume()))
 
 
 def test_without_the_simulator_there_is_no_time_and_no_command(cell, simulator, driven, table):
@@ -58,10 +60,11 @@ def test_without_the_simulator_there_is_no_time_and_no_command(cell, simulator, 
     row = driven.row("simulator killed (it makes the clock)", "no time, no command", "restart: FAULT, resume, TELEOP")
     cell.twist = None
     simulator.start()
-    cell.wait(lambda: cell.mode == CommandState.FAULT, "the fault of a clock that went back", 30.0)
-    assert "clock went back" in cell.states[-1].text
+    # The new clock begins at zero: a fault, unless it is heard first when it happens to show the time of the old one.
+    cell.wait(lambda: cell.mode in (CommandState.FAULT, CommandState.HOLD), "the end of the mode", 30.0)
+    assert cell.mode == CommandState.HOLD or "clock went back" in cell.states[-1].text
     cell.wait(cell.at_rest, "rest")
     again = Watch(cell)
-    cell.resume()
+    cell.drive()
     again.judge()
     table.append(row)
