@@ -84,6 +84,7 @@ class Cell:
         yield streams["command"].topic, self.command(t_ns, t_s)
 
     def command(self, t_ns: int, t_s: float, mode: int = 1):
+        still = self.make("geometry_msgs/msg/Vector3", x=0.0, y=0.0, z=0.0)
         return self.make(
             "dp_msgs/msg/CommandState",
             header=self.header(t_ns),
@@ -93,6 +94,9 @@ class Cell:
             active_limits=[],
             input_alive=True,
             text="",
+            commanded_twist=self.make("geometry_msgs/msg/Twist", linear=still, angular=still),
+            commanded_joints=np.zeros(0),
+            intervention=False,
         )
 
     def image_message(self, t_ns: int, index: int, shift: int = 0):
