@@ -15,8 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from driven_cell import DrivenCell
 from fault_rows import HEADER, Watch
 
-from dp_msgs.msg import CommandState
-
 TABLE = Path(__file__).resolve().parents[2] / "build" / "fault_table.md"
 # Changes of the simulated cell's contract: all rules are on, and the joints are checked and followed.
 RULES = {
@@ -135,7 +133,7 @@ def control(shared_cell, start_node, cell_file, control_command):
 def cell(shared_cell, control):
     """The shared cell in order, control STOPPED; what a test left behind is cleared before and after."""
     shared_cell.heal()
-    assert shared_cell.set_mode(CommandState.STOPPED).success
+    shared_cell.stop()
     yield shared_cell
     shared_cell.heal()
 

@@ -47,11 +47,12 @@ class DrivenCell(FaultyCell):
         def begin():
             setattr(self, device, lambda t: np.zeros(6))
             self.ask_mode(CommandState.TELEOP)
-            self.wait_unless_fault(lambda: self.mode == CommandState.TELEOP and self.states[-1].input_alive, "an input")
+            if not self.wait_in_mode(CommandState.TELEOP, lambda: self.states[-1].input_alive, "an input"):
+                return False
             self.pause(0.05)
             began = 1e-9 * self.now_ns()
             setattr(self, device, lambda t: np.array(size) * np.cos(2.0 * (t - began)))
-            return self.wait_unless_fault(lambda: self.speed() > 0.1, "motion")
+            return self.wait_in_mode(CommandState.TELEOP, lambda: self.speed() > 0.1, "motion")
 
         self.try_hard(begin)
 
@@ -69,8 +70,8 @@ class DrivenCell(FaultyCell):
             self.plan = None
             self.ask_mode(CommandState.POLICY)
             self.plan = self._swinging_plan()
-            return self.wait_unless_fault(
-                lambda: self.speed() > 0.1 and self.states[-1].input_alive, "motion by a plan"
+            return self.wait_in_mode(
+                CommandState.POLICY, lambda: self.speed() > 0.1 and self.states[-1].input_alive, "a moving plan"
             )
 
         self.try_hard(begin)
@@ -94,10 +95,17 @@ class DrivenCell(FaultyCell):
                 return
         raise AssertionError(f"five times in vain: {self.states[-1].text}")
 
-    def wait_unless_fault(self, ready, what):
-        """Wait for a condition; False when control finds a fault first."""
-        self.wait(lambda: ready() or self.mode == CommandState.FAULT, what)
-        return self.mode != CommandState.FAULT
+    def wait_in_mode(self, mode, ready, what):
+        """Wait for a condition in a mode; False when control leaves the mode by itself first."""
+        self.wait(lambda: self.mode == mode, "the mode's first state")
+        self.wait(lambda: ready() or self.mode != mode, what)
+        return self.mode == mode
+
+    def stop(self):
+        """STOPPED, and everything that was under way has arrived."""
+        assert self.set_mode(CommandState.STOPPED).success
+        self.wait(lambda: self.mode == CommandState.STOPPED, "STOPPED")
+        self.pause(0.05)
 
     def ask_mode(self, mode):
         """Ask for a mode, by way of resuming where there is a fault, until it is granted."""

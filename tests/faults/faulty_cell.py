@@ -56,6 +56,8 @@ class FaultyCell:
         # Clocks: real; own: the cell publishes /clock, which a test may set; followed: that of a simulator.
         self.simulated_ns = 1_000_000_000_000 if clock == "own" else None
         self.offset_ns = 0
+        # The longest time by which this process has been late with its messages: the machine's fault, not control's.
+        self.late_s = 0.0
         self.spoil = {}
         self.targets, self.states, self.reports, self.grips = [], [], [], []
         self._backlog = []
@@ -120,6 +122,7 @@ class FaultyCell:
         """Send everything on an absolute schedule."""
         due = time.monotonic()
         while not self._closed.is_set():
+            self.late_s = max(self.late_s, time.monotonic() - due - 1.0 / RATE_HZ)
             due = max(due + 1.0 / RATE_HZ, time.monotonic() - 0.05)
             time.sleep(max(0.0, due - time.monotonic()))
             self._cycle += 1

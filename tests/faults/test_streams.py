@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from dp_ros.messages import fill_pose, ns_to_stamp, pose_to_array, stamp_to_ns
+from fault_rows import Watch
 
 from dp_msgs.msg import CommandState
 
@@ -199,12 +200,21 @@ def alternating_sign():
 
 
 @pytest.mark.parametrize(("name", "mode", "stream", "make"), GOES_ON, ids=[case[0] for case in GOES_ON])
-def test_what_hurts_nobody_does_not_stop_the_arm(cell, request, table, name, mode, stream, make):
-    watch = request.getfixturevalue(mode)
-    cell.spoil[stream] = make()
-    cell.pause(0.8)
-    assert {s.mode for s in watch.since_mark} == {CommandState.TELEOP if mode == "driven" else CommandState.POLICY}
-    assert all(s.input_alive for s in watch.since_mark), watch.story()
+def test_what_hurts_nobody_does_not_stop_the_arm(cell, table, name, mode, stream, make):
+    wanted = CommandState.TELEOP if mode == "driven" else CommandState.POLICY
+    for _ in range(4):
+        watch = Watch(cell)
+        (cell.begin_teleop if mode == "driven" else cell.begin_policy)()
+        watch.mark()
+        cell.late_s = 0.0
+        cell.spoil[stream] = make()
+        cell.pause(0.8)
+        good = all(s.mode == wanted and s.input_alive for s in watch.since_mark)
+        if good or cell.late_s < 0.15:
+            break
+        cell.heal()  # this process was late, which is a fault of its own
+        cell.stop()
+    assert good, f"{watch.story()}: {cell.states[-1].text}"
     cell.wait(lambda: cell.speed() > 0.05, "motion")
     table.append(watch.row(name, "goes on", "-"))
 
@@ -245,7 +255,9 @@ def test_a_lost_input_brakes_then_leaves_the_mode(cell, request, table, name, mo
         cell.drive()
         how = "let go once, then drive"
     else:
-        cell.wait(lambda: cell.speed() > 0.05, "the next plan")
+        cell.wait(lambda: cell.speed() > 0.05 or cell.mode == CommandState.HOLD, "the next plan")
+        if cell.mode == CommandState.HOLD:  # this process was late: the mode had been left
+            cell.swing()
         how = "the next plan"
     table.append(watch.row(name, did, how))
 
