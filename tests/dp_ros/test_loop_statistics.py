@@ -40,15 +40,19 @@ def test_a_loop_that_has_not_run_reports_zeros():
 def test_recording_allocates_nothing_that_stays():
     import tracemalloc
 
-    statistics = LoopStatistics(NOMINAL, window=50)
-    statistics.record(0, 0)
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for i in range(1, 2000):
-        statistics.record(i * NOMINAL, i * NOMINAL)
-    grown = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    assert grown < 500
+    def growth():
+        statistics = LoopStatistics(NOMINAL, window=50)
+        statistics.record(0, 0)
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for i in range(1, 2000):
+            statistics.record(i * NOMINAL, i * NOMINAL)
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        return grown
+
+    # Threads of other tests may allocate meanwhile; what recording itself keeps is there each time.
+    assert min(growth() for _ in range(5)) < 500
 
 
 def test_the_report_warns_once_about_cycles_skipped_since_the_last():

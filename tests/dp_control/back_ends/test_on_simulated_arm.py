@@ -17,6 +17,7 @@ from dp_core.contract import config_directory
 from dp_ros.messages import fill_twist, ns_to_stamp, pose_to_array, stamp_to_ns
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Joy
 
 from dp_msgs.msg import CommandState
 from dp_msgs.srv import SetMode
@@ -69,6 +70,8 @@ class Person:
         create(Clock, "/clock", self._on_clock, qos.CLOCK)
         create(PoseStamped, "robot/ee_pose", self._on_pose, qos.STATE)
         create(CommandState, "control/command_state", self._on_command, qos.STATE)
+        # A SpaceMouse in the graph makes the simulator wait for each twist; else it would outrun this test.
+        self._joys = self.node.create_publisher(Joy, "spacenav/joy", qos.STATE)
         self._twists = self.node.create_publisher(TwistStamped, "teleop/twist", qos.STATE)
         self._pushes = self.node.create_publisher(WrenchStamped, "sim/push", qos.COMMAND_OUT)
         self._modes = self.node.create_client(SetMode, "control/set_mode")
