@@ -169,3 +169,18 @@ def test_a_stop_ends_when_the_joints_rest_too_and_starts_again_within_their_acce
     moved = np.array([joints for joints in path if joints is not None])
     found = np.abs(np.diff(moved, 2, axis=0)).max() / (1e-9 * seated.bench.period_ns) ** 2
     assert seated.bench.outputs[-1].mode == Mode.HOLD and found <= 10.0 * 1.03
+
+
+def test_a_controller_that_takes_poses_starts_at_the_measured_pose():
+    contract = replace(WIDE, robot=replace(WIDE.robot, back_end="pose", controller="crisp"))
+    kinematics = QpKinematics.from_contract(contract)
+    guarded = GuardedMotion(contract, kinematics)
+    measured = kinematics.forward(JOINTS)
+    measured[1] += 0.015  # what a calibration may set apart
+    guarded.start(measured, JOINTS)
+    for _ in range(50):
+        guarded.brake()
+    np.testing.assert_allclose(guarded.motion.pose, measured, atol=1e-12)
+    for _ in range(100):
+        guarded.follow_twist(np.array([0.0, 0.1, 0, 0, 0, 0]))
+    assert guarded.motion.pose[1] > measured[1] + 0.03, "the first difference does not count as out of reach"

@@ -34,6 +34,8 @@ class GuardedMotion:
         self._period_s = 1e-9 * contract.control.period_ns
         self._limiter = MotionLimiter(contract.limits, contract.safety, self._period_s)
         self._kinematics = kinematics
+        # What a controller takes as its target is where its own pose comes from.
+        self._starts_at_joints = contract.robot.back_end in ("joint", "effort")
         self._solution: JointSolution | None = None
         self._strain = 0.0
         self.started = False
@@ -52,10 +54,11 @@ class GuardedMotion:
         return self.motion.resting and joints_rest
 
     def start(self, pose: Array, joints: Array | None = None) -> None:
-        """Begin at rest at a measured pose7 or, with kinematics, at measured joints (n,) rad.
+        """Begin at rest where the arm is, so that the first command does not move it.
 
-        The pose of those joints is the command then: were it the measured one, which a calibration may set apart by
-        centimetres, the arm would move there when it is to hold.
+        Measured pose and that of the measured joints may be centimetres apart by a calibration. A controller that
+        takes poses holds the arm at the measured pose7; one that takes joints or torques, at the measured joints (n,)
+        rad, whose pose is the command then.
 
         Raises:
             ContractError: the joints cannot be those of this robot; nothing has begun.
@@ -63,7 +66,7 @@ class GuardedMotion:
         with_joints = self._kinematics is not None and joints is not None
         if self._kinematics is not None and joints is not None:
             self._kinematics.start(joints)
-            pose = self._kinematics.forward(joints)
+            pose = self._kinematics.forward(joints) if self._starts_at_joints else pose
         clean = np.array(pose, dtype=np.float64)
         clean[3:] = quat_normalise(clean[3:])
         self._limiter.start(clean)
