@@ -81,7 +81,8 @@ class SeatedBench:
 @pytest.fixture
 def seated(make_bench):
     kinematics = QpKinematics.from_contract(CONTRACT)
-    return SeatedBench(make_bench(kinematics), kinematics)
+    robot = {"back_end": "joint", "description": "fr3"}
+    return SeatedBench(make_bench(kinematics, robot=robot), kinematics)
 
 
 def test_the_core_starts_from_the_measured_joints_and_sends_the_solution(seated):
