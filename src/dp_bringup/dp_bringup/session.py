@@ -7,8 +7,11 @@ few milliseconds, so that watching costs little beside the nodes that work.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -31,6 +34,27 @@ POLL_S = 0.01
 CHECK_PROCESSES_S = 0.5
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 MODE_NAMES = {getattr(CommandState, name): name for name in ("HOLD", "TELEOP", "POLICY", "STOPPED", "FAULT")}
+
+
+@contextlib.contextmanager
+def held_interrupt() -> Iterator[None]:
+    """Let Ctrl-C wait until the block has ended.
+
+    rclpy's bindings turn an exception that a signal raises within them into a RuntimeError about an argument, and the
+    wish to end would be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs signal handlers in the main thread only
+        return
+    noted: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if noted:
+        signal.raise_signal(noted[0])
 
 
 class SessionError(CommandError):
@@ -88,7 +112,8 @@ class CellSession:
         """Take what has arrived; raise when a process of the group has ended."""
         for _ in range(100):
             before = self._events
-            self._executor.spin_once(timeout_sec=0)
+            with held_interrupt():
+                self._executor.spin_once(timeout_sec=0)
             if self._events == before:
                 break
         now = time.monotonic()

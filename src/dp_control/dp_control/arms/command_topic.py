@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
@@ -11,6 +12,8 @@ from dp_ros import qos
 
 # The graph changes within tenths of a second at best: no need to ask it in each cycle.
 GRAPH_CHECK_NS = 100_000_000
+# How long the end waits for a reader to take the last message.
+LAST_MESSAGE_S = 0.5
 # A real controller must get the newest command only: a deeper reliable history would replay old ones after a stall.
 NEWEST_ONLY = qos.COMMAND_IN
 
@@ -56,5 +59,7 @@ class CommandTopic:
         return ""
 
     def close(self) -> None:
-        """Destroy the publisher."""
+        """Destroy the publisher, once the last message has arrived: a torque that ends in zero must end in zero."""
+        # False after the timeout (a reader that hangs), which nothing here can mend.
+        self._publisher.wait_for_all_acked(Duration(seconds=LAST_MESSAGE_S))
         self._node.destroy_publisher(self._publisher)
