@@ -12,7 +12,7 @@ import pytest
 import rclpy
 from dp_core.contract import load_contract
 from dp_ros.executor import LeanExecutor
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.node import Node
 
 CONTRACT = load_contract("sim_franka")
@@ -56,7 +56,15 @@ class Bench:
         namespace = f"bench_{next(_COUNTER)}"
         self.control = Side("control", namespace, LeanExecutor, self.context)
         self.robot = Side("robot", namespace, MultiThreadedExecutor, self.context)
+        self.listener: Side | None = None
         self.made = []
+
+    def listen(self, message_type, topic, callback):
+        """Subscribe outside the robot's executor: rclpy's multi-threaded one spins and starves fast senders."""
+        if self.listener is None:
+            namespace = self.control.node.get_namespace()
+            self.listener = Side("listener", namespace, SingleThreadedExecutor, self.context)
+        self.listener.node.create_subscription(message_type, topic, callback, 1000)
 
     def make(self, factory, contract):
         made = factory(self.control.node, contract)
@@ -78,12 +86,13 @@ class Bench:
 
     def close(self):
         """In the order of a node: its executor ends first."""
-        for side in (self.control, self.robot):
+        sides = [side for side in (self.control, self.robot, self.listener) if side is not None]
+        for side in sides:
             side.executor.shutdown(timeout_sec=2.0)
             side.thread.join(timeout=2.0)
         for made in self.made:
             made.close()
-        for side in (self.control, self.robot):
+        for side in sides:
             side.node.destroy_node()
         self.context.try_shutdown()
 

@@ -52,9 +52,7 @@ def test_a_slow_ramp_is_waited_for_at_the_end(bench):
     arm = bench.make(EffortBackEnd, contract_with_rate_limit(50.0))
     bench.made.remove(arm)
     torques = []
-    bench.robot.node.create_subscription(
-        Float64MultiArray, "effort_controller/commands", lambda m: torques.append(np.array(m.data)), 1000
-    )
+    bench.listen(Float64MultiArray, "effort_controller/commands", lambda m: torques.append(np.array(m.data)))
     bench.cycle(lambda: "nobody listens" not in arm._topic.problem(bench.control.now_ns()), "the subscription")
     # 40 Nm, as a long pull would have left them: 0.8 s from rest at 50 Nm/s.
     law = arm._law.start(np.array([0.0, -0.7, 0.0, -2.3, 0.0, 1.6, 0.8]))
@@ -63,6 +61,20 @@ def test_a_slow_ramp_is_waited_for_at_the_end(bench):
     arm.close()
     bench.cycle(lambda: torques and not torques[-1].any(), "zero torque")
     assert len(torques) > 150
+
+
+def test_a_ramp_that_cannot_be_finished_ends_at_zero_all_the_same(bench, monkeypatch):
+    arm = bench.make(EffortBackEnd, contract_with_rate_limit(50.0))
+    bench.made.remove(arm)
+    torques = []
+    bench.listen(Float64MultiArray, "effort_controller/commands", lambda m: torques.append(np.array(m.data)))
+    bench.cycle(lambda: "nobody listens" not in arm._topic.problem(bench.control.now_ns()), "the subscription")
+    arm._law.start(np.array([0.0, -0.7, 0.0, -2.3, 0.0, 1.6, 0.8])).reset(np.array([40.0, 0, 0, 0, 0, 0, 0]))
+    monkeypatch.setattr(arm, "_period_s", 0.5)  # the thread gets to run twice a second only
+    arm._released = arm._rested = False
+    arm.close()
+    bench.cycle(lambda: torques and not torques[-1].any(), "zero torque")
+    assert torques[0][0] > 39.0
 
 
 def test_a_rate_limit_whose_ramp_would_outlast_the_process_is_refused():

@@ -161,13 +161,18 @@ class EffortBackEnd:
         return self._topic.problem(t_ns)
 
     def close(self) -> None:
-        """Ramp the torque down, then end; blocks for the ramp."""
+        """Ramp the torque down, then end; blocks for the ramp.
+
+        A machine too busy for the ramp in its time ends it with a jump: the controller would hold the rest for ever.
+        """
         timeout_s = self._law.longest_ramp_s + CLOSE_MARGIN_S
         with self._condition:
             if not self._released:
                 self._released = self._relaxing = True
                 self._condition.notify_all()
             self._condition.wait_for(lambda: self._rested or not self._thread.is_alive(), timeout=timeout_s)
+            if not self._rested:
+                self._publish(self._law.rest_torque)
             self._closed = True
             self._condition.notify_all()
         self._thread.join(timeout=1.0)
