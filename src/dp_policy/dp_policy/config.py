@@ -95,18 +95,22 @@ class ActionConfig:
         horizon: Tp, actions predicted.
         steps: Ta, actions meant to be executed before the next chunk.
         past: predicted actions that belong to earlier frames.
+        prefix: most leading actions that can be given to the network and held, because they will be executed while it
+            plans (arXiv 2512.05964); training draws how many from 0 to this. 0: not trained for.
     """
 
     dim: int = 10
     horizon: int = 16
     steps: int = 8
     past: int = 0
+    prefix: int = 0
 
     def __post_init__(self) -> None:
         check_range("dim", self.dim, 1)
         check_range("horizon", self.horizon, 1)
         check_range("past", self.past, 0, self.horizon - 1)
         check_range("steps", self.steps, 1, self.chunk)
+        check_range("prefix", self.prefix, 0, self.chunk - 1)
 
     @property
     def chunk(self) -> int:

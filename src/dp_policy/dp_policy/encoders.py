@@ -187,10 +187,18 @@ class ObservationEncoder(nn.Module):
         Returns:
             (B, frame_features) in ``dtype``.
         """
-        parts = []
-        for number, camera in enumerate(self.cameras):
-            pixels = self.framing(images[camera], generator)
-            pixels = pixels if generator is None else self.colour_jitter(pixels, generator)
-            parts.append(self._network(camera)(normaliser.images(pixels, self.dtype, number)))
-        parts.append(normaliser.proprioception.normalise(proprioception).to(self.dtype))
-        return torch.cat(parts, dim=-1)
+        parts = {camera: self.encode_images(camera, images[camera], normaliser, generator) for camera in self.cameras}
+        return self.join(parts, proprioception, normaliser)
+
+    def encode_images(
+        self, camera: str, images: Tensor, normaliser: Normaliser, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """The part of one camera: (B, H, W, 3) uint8 to (B, features of its network), in ``dtype``."""
+        pixels = self.framing(images, generator)
+        pixels = pixels if generator is None else self.colour_jitter(pixels, generator)
+        return self._network(camera)(normaliser.images(pixels, self.dtype, self.cameras.index(camera)))
+
+    def join(self, parts: Mapping[str, Tensor], proprioception: Tensor, normaliser: Normaliser) -> Tensor:
+        """Features of frames from the parts of their cameras and their (B, P) proprioception in physical units."""
+        joined = [parts[camera] for camera in self.cameras]
+        return torch.cat([*joined, normaliser.proprioception.normalise(proprioception).to(self.dtype)], dim=-1)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dp_policy.checkpoint import LoadedPolicy
+from dp_policy.policy import ObservationError
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Wall time of one inference, milliseconds."""
+    """Wall time of one inference, milliseconds; nothing is encoded where the frames were."""
 
     encode_ms: float
     denoise_ms: float
@@ -60,6 +62,9 @@ class LatencyEstimate:
 class Engine:
     """A policy on one processor; not thread-safe: one thread calls it.
 
+    Attributes:
+        description: which runtime was chosen, and why.
+
     Args:
         loaded: of :func:`dp_policy.checkpoint.load_checkpoint`.
         num_threads: torch threads of this process (one is the steadiest on shared cores).
@@ -71,13 +76,14 @@ class Engine:
         torch.set_num_threads(num_threads)
         self.loaded = loaded
         self.latency = LatencyEstimate()
+        self.description = "plain"
         self._policy = loaded.policy
         self._generator = torch.Generator().manual_seed(seed)
         images, proprioception = self.blank_observation()
         plan = np.zeros((loaded.config.action.chunk, loaded.config.action.dim), np.float32)
         for _ in range(warmup_runs):
-            self._run(images, proprioception, plan, 0)
-        self.latency.add(self._run(images, proprioception, plan, 0).timings.total_ms * 1e-3)
+            self._infer(images, proprioception, plan, 0)
+        self.latency.add(self._infer(images, proprioception, plan, 0).timings.total_ms * 1e-3)
         self.reseed(seed)
 
     @property
@@ -98,6 +104,45 @@ class Engine:
         }
         return images, np.zeros((shape.history, shape.proprioception_dim), np.float32)
 
+    @torch.inference_mode()
+    def encode(self, camera: str, image: np.ndarray) -> Tensor:
+        """Features (F_c,) of one frame of a camera, for :meth:`plan` as often as the frame is seen.
+
+        Args:
+            camera: its name.
+            image: (H, W, 3) uint8 rgb.
+
+        Raises:
+            ObservationError: the policy has no such camera, or the shape is not the trained one.
+        """
+        wanted = self.loaded.config.observation
+        if camera not in wanted.cameras:
+            raise ObservationError(f"the policy has no camera {camera!r}; it has: {', '.join(wanted.cameras) or 'none'}")
+        shape = (wanted.image_height, wanted.image_width, 3)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ObservationError(f"images of {camera!r} must be uint8 {shape}, got {image.dtype} {image.shape}")
+        return self._policy.encode_images(camera, torch.from_numpy(np.ascontiguousarray(image))[None])[0]
+
+    def plan(
+        self,
+        image_features: Mapping[str, Sequence[Tensor]],
+        proprioception: np.ndarray,
+        previous_plan: np.ndarray | None = None,
+        n_late: int = 0,
+    ) -> Inference:
+        """One chunk from frames that are encoded already.
+
+        Args:
+            image_features: per camera To features of :meth:`encode`, newest last.
+            proprioception: (To, P) physical units.
+            previous_plan: (L, A) what is left of the chunk in execution from this observation's time on, physical
+                units, as :class:`dp_policy.plan_memory.PlanMemory` gives it; None at the start.
+            n_late: its leading actions that will have run before the new chunk arrives.
+        """
+        result = self._plan(image_features, proprioception, previous_plan, n_late)
+        self.latency.add(result.timings.total_ms * 1e-3)
+        return result
+
     def infer(
         self,
         images: Mapping[str, np.ndarray],
@@ -105,47 +150,60 @@ class Engine:
         previous_plan: np.ndarray | None = None,
         n_late: int = 0,
     ) -> Inference:
-        """One chunk from one observation window.
+        """One chunk from an observation window none of whose frames is encoded.
 
         Args:
             images: per camera (To, H, W, 3) uint8 rgb, newest last.
-            proprioception: (To, P) physical units.
-            previous_plan: (L, A) what is left of the chunk in execution from this observation's time on, physical
-                units, as :class:`dp_policy.plan_memory.PlanMemory` gives it; None at the start.
-            n_late: its leading actions that will have run before the new chunk arrives.
+            proprioception: see :meth:`plan`, as the other arguments.
 
         Raises:
             ObservationError: a camera is missing or a shape is not the trained one.
         """
-        result = self._run(images, proprioception, previous_plan, n_late)
+        result = self._infer(images, proprioception, previous_plan, n_late)
         self.latency.add(result.timings.total_ms * 1e-3)
         return result
 
-    @torch.inference_mode()
-    def _run(
+    def _infer(
         self,
         images: Mapping[str, np.ndarray],
         proprioception: np.ndarray,
         previous_plan: np.ndarray | None,
         n_late: int,
     ) -> Inference:
+        wanted = self.loaded.config.observation
+        for camera in wanted.cameras:
+            if len(images.get(camera, ())) != wanted.history:
+                raise ObservationError(
+                    f"the policy needs {wanted.history} frames of camera {camera!r}; "
+                    f"given: {', '.join(f'{len(frames)} of {name}' for name, frames in images.items()) or 'none'}"
+                )
         start = time.perf_counter()
-        cameras = self.loaded.config.observation.cameras
-        tensors = {
-            name: torch.from_numpy(np.ascontiguousarray(images[name]))[None] for name in cameras if name in images
-        }
+        features = {camera: [self.encode(camera, frame) for frame in images[camera]] for camera in wanted.cameras}
+        encode_ms = (time.perf_counter() - start) * 1e3
+        planned = self._plan(features, proprioception, previous_plan, n_late)
+        return replace(planned, timings=replace(planned.timings, encode_ms=encode_ms))
+
+    @torch.inference_mode()
+    def _plan(
+        self,
+        image_features: Mapping[str, Sequence[Tensor]],
+        proprioception: np.ndarray,
+        previous_plan: np.ndarray | None,
+        n_late: int,
+    ) -> Inference:
+        start = time.perf_counter()
+        shape = self.loaded.config.observation
         state = torch.from_numpy(np.asarray(proprioception, np.float32))[None]
+        if tuple(state.shape[1:]) != (shape.history, shape.proprioception_dim):
+            raise ObservationError(
+                f"proprioception must be ({shape.history}, {shape.proprioception_dim}), got {tuple(state.shape[1:])}"
+            )
+        windows = {camera: torch.stack(list(image_features[camera]))[None] for camera in shape.cameras}
         previous = None if previous_plan is None else torch.from_numpy(np.asarray(previous_plan, np.float32))[None]
+        features = self._policy.join_features(windows, state)
         prepared = time.perf_counter()
-        features = self._policy.encode(tensors, state)
-        encoded = time.perf_counter()
         chunk = self._policy.plan(features, previous, n_late, self._generator)
         planned = time.perf_counter()
         actions = chunk[0].numpy().copy()
-        end = time.perf_counter()
-        timings = Timings(
-            encode_ms=(encoded - prepared) * 1e3,
-            denoise_ms=(planned - encoded) * 1e3,
-            overhead_ms=(prepared - start + end - planned) * 1e3,
-        )
-        return Inference(actions, timings)
+        overhead_ms = (prepared - start + time.perf_counter() - planned) * 1e3
+        return Inference(actions, Timings(encode_ms=0.0, denoise_ms=(planned - prepared) * 1e3, overhead_ms=overhead_ms))

@@ -49,6 +49,19 @@ class Policy(nn.Module, ABC):
         """Features of single frames, cacheable: (B, H, W, 3) uint8 each and (B, P) to (B, F)."""
 
     @abstractmethod
+    def encode_images(self, camera: str, images: Tensor) -> Tensor:
+        """What one camera adds to the features of frames, cacheable: (B, H, W, 3) uint8 to (B, F_c)."""
+
+    @abstractmethod
+    def join_features(self, image_features: Mapping[str, Tensor], proprioception: Tensor) -> Tensor:
+        """Features of observation windows, as :meth:`encode` gives them, in deployment.
+
+        Args:
+            image_features: per camera (B, To, F_c) of :meth:`encode_images`, newest last.
+            proprioception: (B, To, P) float32, physical units.
+        """
+
+    @abstractmethod
     def plan(
         self,
         features: Tensor,
@@ -151,6 +164,16 @@ class VisuomotorPolicy(Policy):
     ) -> Tensor:
         """Features of single frames, see :meth:`Policy.encode_frame`."""
         return self.encoder(images, proprioception, self.normaliser, generator)
+
+    def encode_images(self, camera: str, images: Tensor) -> Tensor:
+        """What one camera adds to the features, see :meth:`Policy.encode_images`."""
+        return self.encoder.encode_images(camera, images, self.normaliser)
+
+    def join_features(self, image_features: Mapping[str, Tensor], proprioception: Tensor) -> Tensor:
+        """Features of windows, see :meth:`Policy.join_features`."""
+        parts = {camera: features.flatten(0, 1) for camera, features in image_features.items()}
+        joined = self.encoder.join(parts, proprioception.flatten(0, 1), self.normaliser)
+        return joined.view(proprioception.shape[0], -1)
 
     def plan(
         self,

@@ -21,6 +21,7 @@ class Ledger:
     capture_oldest_ns: int
     capture_newest_ns: int
     received_ns: int
+    aligned_ns: int
     started_ns: int
     ended_ns: int
 
@@ -55,6 +56,7 @@ def chunk_message(
     message.capture_oldest = ns_to_stamp(ledger.capture_oldest_ns)
     message.capture_newest = ns_to_stamp(ledger.capture_newest_ns)
     message.received = ns_to_stamp(ledger.received_ns)
+    message.aligned = ns_to_stamp(ledger.aligned_ns)
     message.inference_started = ns_to_stamp(ledger.started_ns)
     message.inference_ended = ns_to_stamp(ledger.ended_ns)
     return message

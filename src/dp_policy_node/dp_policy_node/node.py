@@ -261,7 +261,7 @@ class PolicyNode(Node):
             self._planned_activation = activation
         result = self._engine.infer(images, observation.proprioception, self._memory.remaining(observation.t_ns))
         captures = [stamp for stamps in observation.frame_stamps_ns.values() for stamp in stamps]
-        ledger = Ledger(observation.t_ns, min(captures), max(captures), received_ns, started_ns, self._now_ns())
+        ledger = Ledger(observation.t_ns, min(captures), max(captures), received_ns, started_ns, started_ns, self._now_ns())
         try:
             message = chunk_message(
                 result.actions, self._contract, ledger, self._chunk_id, self._steps, self._loaded.policy_id

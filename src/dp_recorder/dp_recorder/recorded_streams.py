@@ -47,6 +47,7 @@ class RecordedStream:
 _EXPLAINING = (
     ("policy/chunk", "dp_msgs/msg/ActionChunk"),
     ("control/chunk_report", "dp_msgs/msg/ChunkReport"),
+    ("policy/ledger", "dp_msgs/msg/ChunkLedger"),
     ("teleop/twist", "geometry_msgs/msg/TwistStamped"),
     ("teleop/gripper", "dp_msgs/msg/GripperCommand"),
     ("gripper/command", "dp_msgs/msg/GripperCommand"),
