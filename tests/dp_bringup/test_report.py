@@ -49,7 +49,10 @@ def state(tmp_path):
 
 def test_summary_has_the_keys_that_outside_checks_read(state):
     summary = demo_summary(state)
-    for key in ("policy_success", "operator_success", "collision_rate", "side_counts", "messages_lost", "wall_s"):
+    for key in (
+        *("policy_success", "operator_success", "collision_rate", "side_counts", "messages_lost", "wall_s"),
+        *("age_p50_s", "age_p99_s"),
+    ):
         assert key in summary
     assert summary["operator_success"] == 1.0 and summary["policy_success"] == 0.0
 

@@ -16,7 +16,7 @@ from dp_core.contract import Contract, load_contract
 from dp_bringup.delivery import StreamDelivery, count_delivery, messages_lost
 from dp_bringup.demo_plan import DemoState
 from dp_bringup.episodes import EpisodeResult
-from dp_bringup.ledger import read_ledger
+from dp_bringup.ledger import age_figures, ledger_rows, read_ledger
 from dp_bringup.report_figures import choose_rollouts, loss_figure, rollout_video, trajectory_figure
 from dp_bringup.results import machine, versions
 from dp_bringup.rollouts import read_rollout
@@ -40,6 +40,7 @@ def demo_summary(state: DemoState) -> dict[str, Any]:
     """The figures that outside checks read; see design section 12."""
     operator, policy = episode_figures(state.demonstrations), episode_figures(state.evaluations)
     streams = count_delivery(recorded([*state.demonstrations, *state.evaluations]))
+    ledger = read_ledger(recorded(state.evaluations)).summary()
     return {
         "task": state.plan.task,
         "size": state.plan.size,
@@ -54,7 +55,8 @@ def demo_summary(state: DemoState) -> dict[str, Any]:
         "operator_side_counts": operator["side_counts"],
         "messages_lost": messages_lost(streams),
         "messages_published": sum(stream.published for stream in streams),
-        "ledger": read_ledger(recorded(state.evaluations)).summary(),
+        **age_figures(ledger),
+        "ledger": ledger,
         "stages_s": state.stages,
         "wall_s": state.wall_s,
         "run": str(state.folder),
@@ -66,7 +68,6 @@ def demo_table(state: DemoState) -> list[tuple[str, str]]:
     figures = demo_summary(state)
     low, high = figures["policy_success_interval"]
     sides, operator_sides = figures["side_counts"], figures["operator_side_counts"]
-    ledger = figures["ledger"]
     return [
         ("task", state.plan.task),
         ("operator success", f"{figures['operator_success']:.0%} of {figures['operator_episodes']}"),
@@ -80,9 +81,7 @@ def demo_table(state: DemoState) -> list[tuple[str, str]]:
         ("policy sides", f"left {sides['left']}, right {sides['right']}"),
         ("policy collisions", f"{figures['collision_rate']:.0%} of episodes"),
         ("success means", describe_conditions(state.evaluations)),
-        ("observation to chunk", _latency_text(ledger["observation_to_publication_s"])),
-        ("inference", _latency_text(ledger["inference_s"])),
-        ("actions", f"{ledger['executed_actions']} executed, {ledger['late_actions']} late"),
+        *ledger_rows(figures["ledger"]),
         ("messages lost", f"{figures['messages_lost']} of {figures['messages_published']} published"),
         ("wall time", f"{figures['wall_s'] / 60:.1f} min"),
     ]
@@ -118,12 +117,6 @@ def write_report(state: DemoState, training: Path, path: Path) -> None:
 def _trajectories(results: Sequence[EpisodeResult], contract: Contract, title: str) -> bytes:
     shown = [result for result in results if result.path and Path(result.path).is_dir()]
     return trajectory_figure([read_rollout(Path(result.path), contract) for result in shown], shown, title)
-
-
-def _latency_text(percentile: dict[str, float]) -> str:
-    if not percentile:
-        return "no chunks"
-    return ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in percentile.items())
 
 
 def _table(rows: Sequence[Sequence[object]], head: Sequence[str] = ()) -> str:

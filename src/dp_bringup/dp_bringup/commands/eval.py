@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_sim(args: argparse.Namespace) -> int:
     from dp_bringup.episodes import FIRST_EVALUATION_SEED
     from dp_bringup.episodes import EpisodeResult as CellEpisode
-    from dp_bringup.ledger import read_ledger
+    from dp_bringup.ledger import age_figures, ledger_rows, read_ledger
     from dp_bringup.progress import bar
     from dp_bringup.stages import evaluate_policy
     from dp_bringup.summary import describe_episodes, episode_figures
@@ -99,7 +99,9 @@ def _run_sim(args: argparse.Namespace) -> int:
         evaluate_policy(out, recordings, args.cell, args.task, args.checkpoint, seeds, on_episode, args.rate)
     print(describe_episodes(results))
     ledger = read_ledger(Path(result.path) for result in results).summary()
-    write_results(args.json, "eval sim", [r.row() for r in results], {**episode_figures(results), "ledger": ledger})
+    print("\n".join(f"{name}: {text}" for name, text in ledger_rows(ledger)))
+    summary = {**episode_figures(results), **age_figures(ledger), "ledger": ledger}
+    write_results(args.json, "eval sim", [r.row() for r in results], summary)
     return 0
 
 
