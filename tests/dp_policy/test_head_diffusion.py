@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from dp_policy.config import PolicyConfig
+from dp_policy.heads.continuation import Continuation
 from dp_policy.heads.diffusion import DiffusionHead
 from torch import Tensor
 
@@ -88,25 +89,22 @@ def test_warm_start_keeps_the_mode_of_the_plan(small_config: Callable[..., Polic
     """From noise both modes come about; from the plan, with half of the steps, its own mode always does."""
     options = {"prediction": "sample", "sampler": sampler, "inference_steps": 8}
     plan = torch.full((64, 6, 10), MODES[1])
-    cold = DiffusionHead(small_config(diffusion=options), 12)
-    warm = DiffusionHead(small_config(diffusion={**options, "warm_start": 0.5}), 12)
-    two_modes(cold), two_modes(warm)
+    head = DiffusionHead(small_config(diffusion=options), 12)
+    two_modes(head)
     condition, generator = torch.zeros(64, 12), torch.Generator().manual_seed(0)
-    assert 10 < int((cold.sample(condition, generator, previous=plan)[:, 0, 0] > 0).sum()) < 54
-    sampled = warm.sample(condition, generator, previous=plan)
+    assert 10 < int((head.sample(condition, generator, continuation=Continuation(plan))[:, 0, 0] > 0).sum()) < 54
+    sampled = head.sample(condition, generator, continuation=Continuation(plan, warm_share=0.5))
     torch.testing.assert_close(sampled, torch.full((64, 16, 10), MODES[1]), atol=0.05, rtol=0)
-    assert 10 < int((warm.sample(condition, generator)[:, 0, 0] > 0).sum()) < 54
+    assert 10 < int((head.sample(condition, generator)[:, 0, 0] > 0).sum()) < 54
 
 
 def test_warm_start_runs_the_remaining_steps_from_the_noised_plan(small_config: Callable[..., PolicyConfig]) -> None:
     """Eight steps with three quarters left out: two evaluations, the first at level 24 of the plan, padded."""
-    config = small_config(
-        diffusion={"inference_steps": 8, "warm_start": 0.75}, action={"past": 2, "horizon": 8, "steps": 4}
-    )
+    config = small_config(diffusion={"inference_steps": 8}, action={"past": 2, "horizon": 8, "steps": 4})
     head, seen = DiffusionHead(config, 12), []
     head.denoiser.denoise = lambda x, prepared, index: seen.append(x) or x  # type: ignore[method-assign, func-returns-value]
     plan = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1).expand(1, 3, 10)
-    head.sample(torch.zeros(1, 12), torch.Generator().manual_seed(3), draws=2, previous=plan)
+    head.sample(torch.zeros(1, 12), torch.Generator().manual_seed(3), 2, Continuation(plan, warm_share=0.75))
     assert len(seen) == 2
     noise = torch.randn((2, 8, 10), generator=torch.Generator().manual_seed(3))
     laid_out = torch.tensor([0.1, 0.1, 0.1, 0.2, 0.3, 0.3, 0.3, 0.3]).view(1, 8, 1)
@@ -117,7 +115,7 @@ def test_warm_start_runs_the_remaining_steps_from_the_noised_plan(small_config: 
 def test_without_warm_start_the_plan_does_not_matter(small_config: Callable[..., PolicyConfig]) -> None:
     head, condition = DiffusionHead(small_config(), 12), torch.randn(2, 12)
     alone = head.sample(condition, torch.Generator().manual_seed(0))
-    beside = head.sample(condition, torch.Generator().manual_seed(0), previous=torch.ones(2, 5, 10))
+    beside = head.sample(condition, torch.Generator().manual_seed(0), continuation=Continuation(torch.ones(2, 5, 10)))
     torch.testing.assert_close(alone, beside, rtol=0, atol=0)
     assert head.evaluations == 5
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from dp_policy.config import PolicyConfig
 from dp_policy.heads.build import build_head
+from dp_policy.heads.continuation import Continuation
 from dp_policy.heads.flow import TIME_SCALE, FlowHead, draw_times
 from torch import Tensor
 
@@ -57,9 +58,10 @@ def test_euler_steps_follow_a_straight_path_exactly(small_config: Callable[..., 
 
 
 def test_warm_start_joins_the_path_of_the_plan(small_config: Callable[..., PolicyConfig]) -> None:
-    head, seen = flow_head(small_config, inference_steps=4, warm_start=0.75), []
+    head, seen = flow_head(small_config, inference_steps=4), []
+    plan = Continuation(torch.full((1, 4, 10), 0.5), warm_share=0.75)
     head.denoiser.denoise = lambda x, prepared, index: seen.append(x) or 0 * x  # type: ignore[method-assign, func-returns-value]
-    head.sample(torch.zeros(1, 12), torch.Generator().manual_seed(3), previous=torch.full((1, 4, 10), 0.5))
+    head.sample(torch.zeros(1, 12), torch.Generator().manual_seed(3), continuation=plan)
     noise = torch.randn((1, 16, 10), generator=torch.Generator().manual_seed(3))
     assert len(seen) == 1
     torch.testing.assert_close(seen[0], 0.25 * noise + 0.75 * 0.5)

@@ -111,6 +111,11 @@ class ActionConfig:
         check_range("past", self.past, 0, self.horizon - 1)
         check_range("steps", self.steps, 1, self.chunk)
         check_range("prefix", self.prefix, 0, self.chunk - 1)
+        if self.prefix and self.past:
+            raise PolicyConfigError(
+                f"prefix = {self.prefix} is not valid with past = {self.past}: given actions must be the first that "
+                f"are predicted; valid: past = 0, or prefix = 0"
+            )
 
     @property
     def chunk(self) -> int:
@@ -139,6 +144,11 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         check_choice("method", self.method, METHODS)
+        if self.action.prefix and self.method not in DENOISER_METHODS:
+            raise PolicyConfigError(
+                f"action.prefix = {self.action.prefix} is not valid for method = {self.method}, which cannot be told "
+                f"given actions; valid: 0, or method {', '.join(DENOISER_METHODS)}"
+            )
         multiple = self.denoiser.horizon_multiple
         if self.method in DENOISER_METHODS and self.action.horizon % multiple:
             raise PolicyConfigError(

@@ -37,7 +37,8 @@ class Denoiser(nn.Module, ABC):
         """Predict noise, clean sequence or velocity.
 
         Args:
-            sample: (B * K, T, A) noisy sequences, K per observation side by side.
+            sample: (B * K, T, A) noisy sequences, K per observation side by side; (B * K, T, A + 1) if the policy is
+                trained for given actions (``action.prefix``): the last channel marks them, and they are clean.
             steps: (B * K,) step of each: int64, or float32 for continuous time.
             condition: (B, C) observation features.
 
@@ -51,17 +52,19 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def denoise(self, sample: Tensor, prepared: Any, index: int) -> Tensor:
-        """``forward`` for (B * K, T, A) at the ``index``-th of the steps prepared for B observations."""
+        """``forward`` for (B * K, T, A or A + 1) at the ``index``-th of the steps prepared for B observations."""
 
 
 def build_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
     """The network of ``config.denoiser`` for ``history`` frames of ``frame_features`` numbers, with fresh weights."""
+    marked = config.action.prefix > 0
     if config.denoiser.kind == "transformer":
         from dp_policy.transformer1d import DiffusionTransformer
 
         action, history = config.action, config.observation.history
         sizes = (action.dim, action.horizon, frame_features, history)
-        return DiffusionTransformer(*sizes, config.denoiser.transformer, past=action.past)
+        return DiffusionTransformer(*sizes, config.denoiser.transformer, past=action.past, marked=marked)
     from dp_policy.unet1d import ConditionalUnet1d
 
-    return ConditionalUnet1d(config.action.dim, frame_features * config.observation.history, config.denoiser)
+    condition_dim = frame_features * config.observation.history
+    return ConditionalUnet1d(config.action.dim, condition_dim, config.denoiser, marked=marked)

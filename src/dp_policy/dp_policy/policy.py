@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
+from dp_policy.continuity import WARM_SHARE, resolve_continuity, warm_share
 from dp_policy.encoders import ObservationEncoder
 from dp_policy.heads.build import build_head
+from dp_policy.heads.continuation import Continuation
 from dp_policy.normaliser import Normaliser
 
 
@@ -61,6 +63,27 @@ class Policy(nn.Module, ABC):
             proprioception: (B, To, P) float32, physical units.
         """
 
+    @property
+    @abstractmethod
+    def continuity(self) -> str:
+        """How chunks go on from the plan in execution, one of :data:`dp_policy.continuity.CONTINUITIES` but ``auto``.
+
+        Set to any of them, ``auto`` too. Raises PolicyConfigError when it is one that this policy cannot do.
+        """
+
+    @continuity.setter
+    @abstractmethod
+    def continuity(self, choice: str) -> None: ...
+
+    @abstractmethod
+    def given(self, n_late: int, previous_length: int) -> int:
+        """How many leading actions of a chunk will be those of the plan in execution, exactly.
+
+        Args:
+            n_late: as for :meth:`plan`.
+            previous_length: actions L of the plan; 0 without one.
+        """
+
     @abstractmethod
     def plan(
         self,
@@ -80,6 +103,7 @@ class Policy(nn.Module, ABC):
 
         Returns:
             (B, chunk, A) float32, physical units; ``chunk`` = Tp - past, the first at the newest observation's time.
+            The leading ``given(n_late, L)`` are those of ``previous_plan``, bit for bit.
         """
 
     @abstractmethod
@@ -152,6 +176,21 @@ class VisuomotorPolicy(Policy):
         )
         self.encoder = ObservationEncoder(config)
         self.head = build_head(config, self.encoder.frame_features)
+        self._continuity = resolve_continuity(config, "auto")
+
+    @property
+    def continuity(self) -> str:
+        """How chunks go on from the plan, see :attr:`Policy.continuity`."""
+        return self._continuity
+
+    @continuity.setter
+    def continuity(self, choice: str) -> None:
+        self._continuity = resolve_continuity(self.config, choice)
+
+    def given(self, n_late: int, previous_length: int) -> int:
+        """Leading actions that are the plan's, see :meth:`Policy.given`."""
+        most = self.config.action.prefix if self._continuity == "prefix" else 0
+        return max(0, min(n_late, previous_length, most))
 
     def set_precision(self, dtype: torch.dtype) -> VisuomotorPolicy:
         """Convert the networks (never the normaliser) to ``dtype``; image networks become channels-last."""
@@ -188,12 +227,17 @@ class VisuomotorPolicy(Policy):
         is taken (backward coherence of arXiv 2408.17355). The network does not know which way it set out a moment
         ago; without the choice it may turn back while both ways are still open.
         """
-        plan = None if previous_plan is None else self.normaliser.action.normalise(previous_plan)
-        draws = 1 if plan is None else self.head.candidates
-        chunks = self.head.sample(features, generator, draws, plan)[:, self.config.action.past :]
-        if plan is not None and draws > 1:
+        past = self.config.action.past
+        if previous_plan is None or not previous_plan.shape[1] or self._continuity == "none":
+            return self.normaliser.action.restore(self.head.sample(features, generator)[:, past:])
+        plan, draws = self.normaliser.action.normalise(previous_plan), self.head.candidates
+        given = self.given(n_late, plan.shape[1])
+        share = (warm_share(self.config) or WARM_SHARE) if self._continuity == "warm_start" else 0.0
+        chunks = self.head.sample(features, generator, draws, Continuation(plan, given, share))[:, past:]
+        if draws > 1:
             chunks = nearest_to_plan(chunks, plan, draws)
-        return self.normaliser.action.restore(chunks)
+        # What was normalised and restored is off by a rounding; the robot executes the plan's own numbers.
+        return torch.cat((previous_plan[:, :given], self.normaliser.action.restore(chunks)[:, given:]), dim=1)
 
     def fit_head(self, actions: Tensor, generator: torch.Generator) -> None:
         """Let the head take what it needs from the data, once before training, see :meth:`ActionHead.fit`."""

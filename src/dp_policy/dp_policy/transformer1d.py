@@ -28,6 +28,7 @@ class DiffusionTransformer(Denoiser):
         history: observed frames To.
         config: sizes and choices.
         past: predicted actions before the newest frame's time; None: To - 1, as published.
+        marked: the input has one more channel, which marks given actions.
     """
 
     #: Optimisers decay the weights of linear and attention layers only, as the paper does.
@@ -41,12 +42,13 @@ class DiffusionTransformer(Denoiser):
         history: int,
         config: TransformerConfig,
         past: int | None = None,
+        marked: bool = False,
     ) -> None:
         super().__init__()
         self.config = config
         self.history = history
         width = config.width
-        self.input_emb = nn.Linear(action_dim, width)
+        self.input_emb = nn.Linear(action_dim + marked, width)
         self.pos_emb = nn.Parameter(torch.zeros(1, horizon, width))
         self.drop = nn.Dropout(config.embedding_dropout)
         self.cond_obs_emb = nn.Linear(frame_features, width)
@@ -96,7 +98,7 @@ class DiffusionTransformer(Denoiser):
         return self.encoder(self.drop(torch.cat((step, frames), dim=1) + self.cond_pos_emb))
 
     def decode(self, sample: Tensor, memory: Tensor) -> Tensor:
-        """(N, Tp, action_dim) noisy chunks and their (N, 1 + To, width) memory to (N, Tp, action_dim)."""
+        """(N, Tp, inputs) noisy chunks and their (N, 1 + To, width) memory to (N, Tp, action_dim)."""
         tokens = self.drop(self.input_emb(sample) + self.pos_emb)
         # Told whether the mask is causal, torch need not look at its numbers, which would wait for a GPU.
         causal = self.config.causal

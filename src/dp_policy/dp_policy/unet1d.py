@@ -64,9 +64,10 @@ class ConditionalUnet1d(Denoiser):
         action_dim: numbers per action.
         condition_dim: numbers of the observation features.
         config: sizes and choices.
+        marked: the input has one more channel, which marks given actions.
     """
 
-    def __init__(self, action_dim: int, condition_dim: int, config: DenoiserConfig) -> None:
+    def __init__(self, action_dim: int, condition_dim: int, config: DenoiserConfig, marked: bool = False) -> None:
         super().__init__()
         self.config = config
         width, sizes = config.step_features, config.sizes
@@ -82,7 +83,7 @@ class ConditionalUnet1d(Denoiser):
 
         self.mid_modules = nn.ModuleList([film_block(sizes[-1], sizes[-1]) for _ in range(2)])
         self.down_modules = nn.ModuleList()
-        for level, (low, high) in enumerate(zip((action_dim, *sizes[:-1]), sizes, strict=True)):
+        for level, (low, high) in enumerate(zip((action_dim + marked, *sizes[:-1]), sizes, strict=True)):
             last = level == len(sizes) - 1
             shrink = nn.Identity() if last else nn.ModuleDict({"conv": Conv1d(high, high, 3, 2, 1)})
             self.down_modules.append(nn.ModuleList([film_block(low, high), film_block(high, high), shrink]))
@@ -120,7 +121,7 @@ class ConditionalUnet1d(Denoiser):
         """Predict the noise or the clean chunk.
 
         Args:
-            sample: (B * K, T, action_dim) noisy chunks, K per observation side by side.
+            sample: (B * K, T, action_dim, or one more if marked) noisy chunks, K per observation side by side.
             steps: (B * K,) int64 diffusion steps.
             condition: (B, condition_dim) observation features.
 

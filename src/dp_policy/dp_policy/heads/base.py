@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
+from dp_policy.heads.continuation import Continuation
 
 #: Sum of loss weights below which nothing counts; keeps a batch of padding from dividing by zero.
 LEAST_WEIGHT = 1e-6
@@ -76,7 +77,7 @@ class ActionHead(nn.Module, ABC):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Draw action sequences.
 
@@ -84,8 +85,7 @@ class ActionHead(nn.Module, ABC):
             condition: (B, history * F) observation features.
             generator: draws the noise, on the processor.
             draws: sequences per observation.
-            previous: (B, L, A) float32, normalised: what is left of the chunk in execution from the newest
-                observation's time on; a start for heads that can use one.
+            continuation: of the chunk in execution, for heads that can use it.
 
         Returns:
             (B * draws, horizon, A) float32, normalised, an observation's side by side.

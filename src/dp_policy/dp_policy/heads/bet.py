@@ -12,6 +12,7 @@ from dp_policy.config import PolicyConfig
 from dp_policy.exact_buffers import ExactBuffers
 from dp_policy.gpt import Gpt
 from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.continuation import Continuation
 
 
 class Bins(ExactBuffers):
@@ -82,7 +83,7 @@ class BetHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Draw a bin for each frame and add its offset, see :meth:`ActionHead.sample`."""
         logits, offsets = (part.repeat_interleave(draws, dim=0) for part in self.predict(condition))

@@ -12,6 +12,7 @@ from torch import Tensor
 from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.continuation import Continuation, Given
 from dp_policy.heads.warm_start import first_step, plan_as_sequence
 from dp_policy.samplers import build_sampler, forward_process
 
@@ -40,9 +41,10 @@ class DiffusionHead(ActionHead):
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
         steps = torch.randint(0, self.config.train_steps, (len(actions),), generator=generator).to(actions.device)
         noisy = self.forward_process.add_noise(actions, noise, steps)  # type: ignore[arg-type]
-        predicted = self.denoiser(noisy.to(self.dtype), steps, condition.to(self.dtype)).float()
+        given = Given.drawn(self.action, actions, generator)
+        predicted = self.denoiser(given.as_input(noisy, self.dtype), steps, condition.to(self.dtype)).float()
         target = self._target(actions, noise, steps)
-        return weighted_mean((predicted - target).square().mean(dim=-1), weights, draws)
+        return weighted_mean(given.without((predicted - target).square().mean(dim=-1)), weights, draws)
 
     def _target(self, actions: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         if self.config.prediction == "v":
@@ -55,19 +57,21 @@ class DiffusionHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Draw action sequences, see :meth:`ActionHead.sample`."""
         levels = self.sampler.timesteps
         shape = (condition.shape[0] * draws, self.action.horizon, self.action.dim)
         chunk = torch.randn(shape, generator=generator).to(condition.device)
-        first = first_step(self.config.warm_start, len(levels), previous)
-        if first:
-            plan = plan_as_sequence(previous, self.action, draws)  # type: ignore[arg-type]
+        first = first_step(continuation, len(levels))
+        if continuation is not None and first:
+            plan = plan_as_sequence(continuation.plan, self.action, draws)
             chunk = self.forward_process.add_noise(plan, chunk, levels[first].expand(len(plan)))  # type: ignore[arg-type]
         prepared = self.denoiser.prepare(condition.to(self.dtype), levels[first:])
+        given = Given.held(self.action, continuation, condition, draws)
         self.sampler.begin()
         for index in range(first, len(levels)):
-            predicted = self.denoiser.denoise(chunk.to(self.dtype), prepared, index - first).float()
+            seen = given.as_input(chunk, self.dtype)
+            predicted = self.denoiser.denoise(seen, prepared, index - first).float()
             chunk = self.sampler.step(predicted, index, chunk, generator)
-        return chunk
+        return given.put_into(chunk)

@@ -12,6 +12,7 @@ from torch import Tensor
 from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.continuation import Continuation, Given
 from dp_policy.heads.warm_start import first_step, plan_as_sequence
 
 #: Path times are multiplied by this before they are embedded: the step embedding is made for about 100 levels.
@@ -55,8 +56,10 @@ class FlowHead(ActionHead):
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
         times = draw_times(len(actions), self.config.time_sampling, generator).to(actions.device)
         noisy = on_path(actions, noise, times)
-        predicted = self.denoiser(noisy.to(self.dtype), times * TIME_SCALE, condition.to(self.dtype)).float()
-        return weighted_mean((predicted - (actions - noise)).square().mean(dim=-1), weights, draws)
+        given = Given.drawn(self.action, actions, generator)
+        seen = given.as_input(noisy, self.dtype)
+        predicted = self.denoiser(seen, times * TIME_SCALE, condition.to(self.dtype)).float()
+        return weighted_mean(given.without((predicted - (actions - noise)).square().mean(dim=-1)), weights, draws)
 
     @torch.no_grad()
     def sample(
@@ -64,18 +67,20 @@ class FlowHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Draw action sequences, see :meth:`ActionHead.sample`."""
         steps = self.config.inference_steps
         shape = (condition.shape[0] * draws, self.action.horizon, self.action.dim)
         chunk = torch.randn(shape, generator=generator).to(condition.device)
-        first = first_step(self.config.warm_start, steps, previous)
+        first = first_step(continuation, steps)
         times = torch.arange(first, steps) / steps
-        if first:
-            plan = plan_as_sequence(previous, self.action, draws)  # type: ignore[arg-type]
+        if continuation is not None and first:
+            plan = plan_as_sequence(continuation.plan, self.action, draws)
             chunk = on_path(plan, chunk, times[:1].to(plan.device))
         prepared = self.denoiser.prepare(condition.to(self.dtype), times * TIME_SCALE)
+        given = Given.held(self.action, continuation, condition, draws)
         for index in range(steps - first):
-            chunk = chunk + self.denoiser.denoise(chunk.to(self.dtype), prepared, index).float() / steps
-        return chunk
+            velocity = self.denoiser.denoise(given.as_input(chunk, self.dtype), prepared, index).float()
+            chunk = chunk + velocity / steps
+        return given.put_into(chunk)

@@ -21,6 +21,7 @@ from dp_policy.energy import (
 )
 from dp_policy.exact_buffers import ExactBuffers
 from dp_policy.heads.base import LEAST_WEIGHT, ActionHead
+from dp_policy.heads.continuation import Continuation
 
 #: Numbers per layer computed at once when chunks are drawn; more observations are done one part after the other.
 NUMBERS_AT_ONCE = 2**26
@@ -115,7 +116,7 @@ class IbcHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Search sequences of low energy, each draw from its own start, see :meth:`ActionHead.sample`."""
         repeated = condition.to(self.dtype).repeat_interleave(draws, dim=0)

@@ -16,6 +16,7 @@ from dp_policy.action_window import require_action_per_frame
 from dp_policy.config import PolicyConfig
 from dp_policy.config_error import PolicyConfigError
 from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.continuation import Continuation
 
 #: Standard deviation of actions drawn with ``low_noise``, normalised units (robomimic).
 LOW_NOISE_STD = 1e-4
@@ -94,7 +95,7 @@ class LstmGmmHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Draw a mode for each frame, and an action close to it, see :meth:`ActionHead.sample`."""
         one = self.mixture(condition)

@@ -8,6 +8,7 @@ from torch import Tensor
 from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.continuation import Continuation, Given
 
 
 class RegressionHead(ActionHead):
@@ -30,9 +31,10 @@ class RegressionHead(ActionHead):
     ) -> Tensor:
         """Weighted mean squared error of the actions, see :meth:`ActionHead.loss`."""
         steps = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
-        zeros = torch.zeros_like(actions, dtype=self.dtype)
-        predicted = self.denoiser(zeros, steps, condition.to(self.dtype)).float()
-        return weighted_mean((predicted - actions).square().mean(dim=-1), weights)
+        given = Given.drawn(self.action, actions, generator)
+        seen = given.as_input(torch.zeros_like(actions), self.dtype)
+        predicted = self.denoiser(seen, steps, condition.to(self.dtype)).float()
+        return weighted_mean(given.without((predicted - actions).square().mean(dim=-1)), weights)
 
     @torch.no_grad()
     def sample(
@@ -40,11 +42,13 @@ class RegressionHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """The predicted sequence, the same for every draw, see :meth:`ActionHead.sample`."""
         steps = torch.zeros(1, dtype=torch.int64, device=condition.device)
         shape = (len(condition), self.action.horizon, self.action.dim)
         prepared = self.denoiser.prepare(condition.to(self.dtype), steps)
-        zeros = torch.zeros(shape, dtype=self.dtype, device=condition.device)
-        return self.denoiser.denoise(zeros, prepared, 0).float().repeat_interleave(draws, dim=0)
+        given = Given.held(self.action, continuation, condition, 1)
+        seen = given.as_input(torch.zeros(shape, device=condition.device), self.dtype)
+        predicted = given.put_into(self.denoiser.denoise(seen, prepared, 0).float())
+        return predicted.repeat_interleave(draws, dim=0)

@@ -17,6 +17,7 @@ from torch import Tensor
 from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
+from dp_policy.heads.continuation import Continuation, Given
 from dp_policy.heads.flow import TIME_SCALE, draw_times, on_path
 
 
@@ -46,27 +47,33 @@ class TwoStepHead(ActionHead):
         """The loss of ``two_step.kind``, see :meth:`ActionHead.loss`."""
         noise = torch.randn((len(actions), draws, *actions.shape[1:]), generator=generator).to(actions.device)
         if self.config.kind == "mip":
-            return self._mip_loss(condition, actions, weights, noise)
+            return self._mip_loss(condition, actions, weights, noise, generator)
         actions = actions.repeat_interleave(draws, dim=0)
         times = draw_times(len(actions), "uniform", generator).to(actions.device)
-        predicted = self._predict(on_path(actions, noise.flatten(0, 1), times), times, condition)
-        return weighted_mean((predicted - actions).abs().mean(dim=-1), weights, draws)
+        given = Given.drawn(self.action, actions, generator)
+        predicted = self._predict(on_path(actions, noise.flatten(0, 1), times), times, condition, given)
+        return weighted_mean(given.without((predicted - actions).abs().mean(dim=-1)), weights, draws)
 
-    def _mip_loss(self, condition: Tensor, actions: Tensor, weights: Tensor, noise: Tensor) -> Tensor:
+    def _mip_loss(
+        self, condition: Tensor, actions: Tensor, weights: Tensor, noise: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """Both terms in one pass: zeros and ``draws`` noisy sequences for each observation."""
         time = self.second_time
         noisy = time * actions[:, None] + (1.0 - time) * noise
         sequences = torch.cat((torch.zeros_like(actions)[:, None], noisy), dim=1)
         times = torch.full(sequences.shape[:2], time, device=actions.device)
         times[:, 0] = 0.0
-        predicted = self._predict(sequences.flatten(0, 1), times.flatten(), condition).view(sequences.shape)
-        errors = (predicted - actions[:, None]).square().mean(dim=-1)
+        wanted = actions[:, None].expand(sequences.shape).flatten(0, 1)
+        given = Given.drawn(self.action, wanted, generator)
+        predicted = self._predict(sequences.flatten(0, 1), times.flatten(), condition, given)
+        errors = given.without((predicted - wanted).square().mean(dim=-1)).view(sequences.shape[:3])
         first, second = errors[:, 0], errors[:, 1:].flatten(0, 1)
         refinement = weighted_mean(second, weights, noise.shape[1])
         return weighted_mean(first, weights) + (time / (1.0 - time)) ** 2 * refinement
 
-    def _predict(self, sequences: Tensor, times: Tensor, condition: Tensor) -> Tensor:
-        return self.denoiser(sequences.to(self.dtype), times * TIME_SCALE, condition.to(self.dtype)).float()
+    def _predict(self, sequences: Tensor, times: Tensor, condition: Tensor, given: Given) -> Tensor:
+        seen = given.as_input(sequences, self.dtype)
+        return self.denoiser(seen, times * TIME_SCALE, condition.to(self.dtype)).float()
 
     @torch.no_grad()
     def sample(
@@ -74,7 +81,7 @@ class TwoStepHead(ActionHead):
         condition: Tensor,
         generator: torch.Generator | None = None,
         draws: int = 1,
-        previous: Tensor | None = None,
+        continuation: Continuation | None = None,
     ) -> Tensor:
         """Draw action sequences, see :meth:`ActionHead.sample`; ``mip`` draws nothing."""
         time, minimal = self.second_time, self.config.kind == "mip"
@@ -82,5 +89,7 @@ class TwoStepHead(ActionHead):
         start = torch.zeros(shape) if minimal else torch.randn(shape, generator=generator)
         start = start.to(condition.device)
         prepared = self.denoiser.prepare(condition.to(self.dtype), torch.tensor([0.0, time]) * TIME_SCALE)
-        first = self.denoiser.denoise(start.to(self.dtype), prepared, 0).float()
-        return self.denoiser.denoise(torch.lerp(start, first, time).to(self.dtype), prepared, 1).float()
+        given = Given.held(self.action, continuation, condition, draws)
+        first = self.denoiser.denoise(given.as_input(start, self.dtype), prepared, 0).float()
+        middle = given.as_input(torch.lerp(start, first, time), self.dtype)
+        return given.put_into(self.denoiser.denoise(middle, prepared, 1).float())

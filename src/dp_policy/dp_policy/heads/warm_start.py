@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from dp_policy.config import ActionConfig
+from dp_policy.heads.continuation import Continuation
 
 
-def first_step(share: float, steps: int, previous: Tensor | None) -> int:
-    """Index of the first step run when ``share`` of ``steps`` is left out; 0 without a plan to start from."""
-    if previous is None or not previous.shape[1]:
-        return 0
-    return min(round(share * steps), steps - 1)
+def first_step(continuation: Continuation | None, steps: int) -> int:
+    """Index of the first of ``steps`` that is run; 0 without a plan to start from."""
+    return 0 if continuation is None else min(round(continuation.warm_share * steps), steps - 1)
 
 
 def plan_as_sequence(previous: Tensor, action: ActionConfig, draws: int = 1) -> Tensor:
