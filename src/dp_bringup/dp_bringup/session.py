@@ -102,11 +102,16 @@ class CellSession:
         rclpy.try_shutdown()
 
     def _subscribe(self, kind: type, topic: str, attribute: str, profile: QoSProfile) -> None:
-        def keep(message: Any) -> None:
-            self._events += 1
-            setattr(self, attribute, message)
+        self.listen(kind, topic, lambda message: setattr(self, attribute, message), profile)
 
-        self._node.create_subscription(kind, topic, keep, profile)
+    def listen(self, kind: type, topic: str, callback: Callable[[Any], None], profile: QoSProfile) -> None:
+        """Take the messages of another topic whenever the session polls."""
+
+        def take(message: Any) -> None:
+            self._events += 1
+            callback(message)
+
+        self._node.create_subscription(kind, topic, take, profile)
 
     def poll(self) -> None:
         """Take what has arrived; raise when a process of the group has ended."""

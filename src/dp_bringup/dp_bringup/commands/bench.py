@@ -10,6 +10,7 @@ from dp_core.contract import config_directory
 
 from dp_bringup.errors import CommandError
 from dp_bringup.results import add_json_argument, write_results
+from dp_bringup.soak import command as soak
 
 PARTS = ("jitter", "tracking", "faults")
 EXAMPLES = """examples:
@@ -17,14 +18,15 @@ EXAMPLES = """examples:
   dp bench control --parts jitter --seconds 60 --policy paper
   dp bench control --parts tracking --motions 20 --seed 100
   dp bench control --parts faults --episodes 10000 --workers 4
-  dp bench control --json control.json"""
+  dp bench control --json control.json
+  dp bench soak runs/latest/checkpoint --task place --minutes 30"""
 SUMMARY = ("jitter_p99_ratio", "jerk_ratio", "velocity_step_ratio", "limit_violations")
 Row = dict[str, Any]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="control")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="control|soak")
     control = actions.add_parser(
         "control",
         help="period of the loop, smoothness of the motion, fault episodes",
@@ -49,10 +51,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     control.add_argument("--seed", type=int, default=0, help="of the first motion and the first fault episode")
     control.add_argument("--out", type=Path, help="folder of tables, figures and logs (default: a new one under runs/)")
     add_json_argument(control)
+    soak.configure(
+        actions.add_parser(
+            "soak",
+            help="long operation of a policy: memory, deadlines, holds",
+            description="Let a policy drive the simulated cell in real time, episode after episode, through the real "
+            "nodes. Watches each process, each chunk and each hold, and says whether memory grows, deadlines are "
+            "missed or the arm stands without reason. Keep the machine quiet meanwhile.",
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure the chosen parts; 1 when a limit was violated."""
+    if args.action == "soak":
+        return soak.run(args)
     from dp_bringup.run_folder import new_run_folder, only_worker
 
     parts = _check(args)
