@@ -19,7 +19,7 @@ def loaded(small_config: Callable[..., PolicyConfig], tmp_path: Path) -> LoadedP
 
 
 def test_infers_what_the_policy_plans(loaded: LoadedPolicy) -> None:
-    engine = Engine(loaded, seed=5)
+    engine = Engine(loaded, seed=5, runtime="reference")
     images = {"front": np.full((1, 32, 32, 3), 200, np.uint8)}
     state = np.ones((1, 10))
     result = engine.infer(images, state)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dp_policy.checkpoint import LoadedPolicy
 from dp_policy.policy import ObservationError
+from dp_policy.runtime.selection import select_runtime
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,22 @@ class Engine:
         num_threads: torch threads of this process (one is the steadiest on shared cores).
         seed: of the noise; each call draws the next numbers.
         warmup_runs: inferences on blank observations at construction, left out of the latency estimate.
+        runtime: ``auto`` takes the fastest way to run the networks here that agrees with the plain one, ``int8`` admits
+            8-bit weights too, ``reference`` is the plain one, see :mod:`dp_policy.runtime.selection`.
+
+    Raises:
+        ConfigurationError: an unknown runtime.
     """
 
-    def __init__(self, loaded: LoadedPolicy, num_threads: int = 1, seed: int = 0, warmup_runs: int = 3) -> None:
+    def __init__(
+        self, loaded: LoadedPolicy, num_threads: int = 1, seed: int = 0, warmup_runs: int = 3, runtime: str = "auto"
+    ) -> None:
         torch.set_num_threads(num_threads)
         self.loaded = loaded
         self.latency = LatencyEstimate()
-        self.description = "plain"
-        self._policy = loaded.policy
+        selection = select_runtime(loaded.policy, runtime, getattr(loaded, "runtime", None))
+        self.description = selection.description
+        self._policy = selection.policy
         self._generator = torch.Generator().manual_seed(seed)
         images, proprioception = self.blank_observation()
         plan = np.zeros((loaded.config.action.chunk, loaded.config.action.dim), np.float32)
@@ -117,7 +126,9 @@ class Engine:
         """
         wanted = self.loaded.config.observation
         if camera not in wanted.cameras:
-            raise ObservationError(f"the policy has no camera {camera!r}; it has: {', '.join(wanted.cameras) or 'none'}")
+            raise ObservationError(
+                f"the policy has no camera {camera!r}; it has: {', '.join(wanted.cameras) or 'none'}"
+            )
         shape = (wanted.image_height, wanted.image_width, 3)
         if image.shape != shape or image.dtype != np.uint8:
             raise ObservationError(f"images of {camera!r} must be uint8 {shape}, got {image.dtype} {image.shape}")
@@ -154,7 +165,9 @@ class Engine:
 
         Args:
             images: per camera (To, H, W, 3) uint8 rgb, newest last.
-            proprioception: see :meth:`plan`, as the other arguments.
+            proprioception: see :meth:`plan`.
+            previous_plan: see :meth:`plan`.
+            n_late: see :meth:`plan`.
 
         Raises:
             ObservationError: a camera is missing or a shape is not the trained one.
@@ -206,4 +219,6 @@ class Engine:
         planned = time.perf_counter()
         actions = chunk[0].numpy().copy()
         overhead_ms = (prepared - start + time.perf_counter() - planned) * 1e3
-        return Inference(actions, Timings(encode_ms=0.0, denoise_ms=(planned - prepared) * 1e3, overhead_ms=overhead_ms))
+        return Inference(
+            actions, Timings(encode_ms=0.0, denoise_ms=(planned - prepared) * 1e3, overhead_ms=overhead_ms)
+        )

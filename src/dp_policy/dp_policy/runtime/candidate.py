@@ -1,0 +1,114 @@
+"""The ways to run a part of a policy, in the order in which ties go; every one may be missing on a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from dp_policy.denoiser import Denoiser
+from dp_policy.encoders import ImageNetwork
+from dp_policy.policy import VisuomotorPolicy
+from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder
+from dp_policy.runtime.onednn_unet import OneDnnUnet, packing_available
+from dp_policy.runtime.processor import missing_flags
+from dp_policy.unet1d import ConditionalUnet1d
+
+REFERENCE = "reference"
+#: Largest difference of a chunk from the plain one's, normalised units (the range of the data is 2), by precision.
+TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "int8": 0.15}
+
+
+class RuntimeUnavailableError(RuntimeError):
+    """A runtime cannot run this policy on this machine; the text says why."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run a part.
+
+    Attributes:
+        name: unique within the part.
+        precision: key of ``TOLERANCES``.
+        build: the part of a policy, run this way.
+
+    Raises (``build``):
+        RuntimeUnavailableError: not here or not this policy.
+    """
+
+    name: str
+    precision: str
+    build: Callable[[VisuomotorPolicy], nn.Module]
+
+
+def denoiser_of(policy: VisuomotorPolicy) -> Denoiser | None:
+    """The network that draws, of methods that have one."""
+    return cast(Denoiser | None, getattr(policy.head, "denoiser", None))
+
+
+def require_unet(policy: VisuomotorPolicy) -> ConditionalUnet1d:
+    """The policy's U-Net; raises RuntimeUnavailableError."""
+    denoiser = denoiser_of(policy)
+    if not isinstance(denoiser, ConditionalUnet1d):
+        raise RuntimeUnavailableError(f"made for U-Nets, this is {type(denoiser).__name__}")
+    return denoiser
+
+
+def require_bfloat16() -> None:
+    """Raises RuntimeUnavailableError where bfloat16 is emulated, which is slower than float32."""
+    reason = missing_flags(("avx512_bf16",))
+    if reason:
+        raise RuntimeUnavailableError(reason)
+
+
+def _onednn(dtype: torch.dtype) -> Callable[[VisuomotorPolicy], nn.Module]:
+    def build(policy: VisuomotorPolicy) -> nn.Module:
+        network = require_unet(policy)
+        if dtype == torch.bfloat16:
+            require_bfloat16()
+        if not packing_available(dtype):
+            raise RuntimeUnavailableError("this build of torch has no packed oneDNN products")
+        return OneDnnUnet(network, policy.config.action.horizon, dtype)
+
+    return build
+
+
+def _bfloat_encoder(policy: VisuomotorPolicy) -> nn.Module:
+    require_bfloat16()
+    encoder, images = policy.encoder, policy.config.normaliser.images
+    networks = {name: BfloatNetwork(cast(ImageNetwork, part), images) for name, part in encoder.networks.items()}
+    return FastEncoder(encoder, networks)
+
+
+def denoiser_candidates() -> list[Candidate]:
+    """Ways to run the denoiser, besides the plain one."""
+    return [
+        Candidate("onednn-fp32", "fp32", _onednn(torch.float32)),
+        Candidate("onednn-bf16", "bf16", _onednn(torch.bfloat16)),
+    ]
+
+
+def encoder_candidates() -> list[Candidate]:
+    """Ways to run the image networks, besides the plain one."""
+    return [Candidate("bf16", "bf16", _bfloat_encoder)]
+
+
+def with_parts(policy: VisuomotorPolicy, denoiser: Any = None, encoder: Any = None) -> VisuomotorPolicy:
+    """A view of the policy with parts exchanged; weights are shared and the policy itself stays as it is."""
+    view = _view(policy)
+    if denoiser is not None:
+        view.head = _view(policy.head)
+        view.head.denoiser = denoiser
+    if encoder is not None:
+        view.encoder = encoder
+    return view.eval()
+
+
+def _view(module: Any) -> Any:
+    view = module.__class__.__new__(module.__class__)
+    view.__dict__.update(module.__dict__)
+    view.__dict__["_modules"] = dict(module._modules)
+    return view

@@ -1,0 +1,211 @@
+"""The choice of a runtime: measured on this processor, compared with the plain path on the policy's own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from dp_core.configuration import require_choice as check_choice
+from torch import Tensor, nn
+
+from dp_policy.policy import Policy, VisuomotorPolicy
+from dp_policy.runtime.candidate import (
+    REFERENCE,
+    TOLERANCES,
+    Candidate,
+    RuntimeUnavailableError,
+    denoiser_candidates,
+    denoiser_of,
+    encoder_candidates,
+    with_parts,
+)
+from dp_policy.runtime.processor import processor_name
+from dp_policy.runtime.trial import Trial, chunks_of, fastest_ms, features_of, make_trial
+
+#: ``auto`` measures; ``int8`` measures too and also admits 8-bit weights; ``reference`` runs what the weights say.
+RUNTIMES = ("auto", "int8", REFERENCE)
+#: A candidate must be this much faster than one before it in the order, so that noise does not decide.
+MARGIN = 1.1
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Names of the runtimes of both parts."""
+
+    denoiser: str = REFERENCE
+    encoder: str = REFERENCE
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one candidate.
+
+    Attributes:
+        part: ``denoiser`` or ``encoder``.
+        name: of the candidate.
+        ms: per evaluation, or per frame; None where it was not measured.
+        difference: of the chunk from the plain one's, normalised units; None where it was not compared.
+        reason: why it was refused; empty if it was not.
+    """
+
+    part: str
+    name: str
+    ms: float | None = None
+    difference: float | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        numbers = [f"{self.ms:.2f} ms"] if self.ms is not None else []
+        numbers += [f"differs by {self.difference:.2g}"] if self.difference is not None else []
+        return f"{self.part} {self.name}: {', '.join([*numbers, *([self.reason] if self.reason else [])])}"
+
+
+@dataclass
+class Selection:
+    """A policy made to run fast, and why this way.
+
+    Attributes:
+        policy: a view of the policy with its parts exchanged; shares the weights.
+        choice: of both parts.
+        verdicts: of all candidates, the plain one and the chosen one too.
+        source: how the choice came about.
+    """
+
+    policy: Policy
+    choice: Choice = field(default_factory=Choice)
+    verdicts: list[Verdict] = field(default_factory=list)
+    source: str = ""
+
+    @property
+    def description(self) -> str:
+        """One line: what runs, why, and what was not taken."""
+        chosen = f"denoiser {self.choice.denoiser}, encoder {self.choice.encoder} ({self.source})"
+        return "; ".join([chosen, *map(str, self.verdicts)])
+
+
+def select_runtime(policy: Policy, runtime: str = "auto", stored: Choice | None = None) -> Selection:
+    """Choose how to run a policy.
+
+    Args:
+        policy: in evaluation mode, float32.
+        runtime: one of ``RUNTIMES``.
+        stored: a choice made before, taken without measuring if it runs here and agrees with the plain path.
+
+    Raises:
+        ConfigurationError: an unknown runtime.
+    """
+    check_choice("runtime", runtime, RUNTIMES)
+    if runtime == REFERENCE:
+        return Selection(policy, source="asked for")
+    if not isinstance(policy, VisuomotorPolicy):
+        return Selection(policy, source=f"{type(policy).__name__} has no parts to exchange")
+    return _Contest(policy, runtime, stored).hold()
+
+
+class _Contest:
+    """One start-up's measurements and comparisons."""
+
+    def __init__(self, policy: VisuomotorPolicy, runtime: str, stored: Choice | None) -> None:
+        self._policy, self._runtime, self._stored = policy, runtime, stored
+        self._trial: Trial = make_trial(policy)
+        self._features = features_of(policy, self._trial)
+        self._expected = chunks_of(policy, self._features)
+        source = f"measured on {processor_name()}" if stored is None else "stored with the policy"
+        self._selection = Selection(policy, source=source)
+
+    def hold(self) -> Selection:
+        """Choose both parts, one after the other."""
+        chosen: dict[str, tuple[str, nn.Module | None]] = {}
+        for part, candidates in (("denoiser", self._denoisers()), ("encoder", self._encoders())):
+            stored = None if self._stored is None else getattr(self._stored, part)
+            chosen[part] = self._take(part, candidates, stored)
+        parts = {part: module for part, (_, module) in chosen.items()}
+        self._selection.policy = with_parts(self._policy, **parts)
+        self._selection.choice = Choice(**{part: name for part, (name, _) in chosen.items()})
+        return self._selection
+
+    def _denoisers(self) -> list[Candidate]:
+        admitted = [item for item in denoiser_candidates() if item.precision != "int8" or self._runtime == "int8"]
+        stored = [item for item in denoiser_candidates() if self._stored and item.name == self._stored.denoiser]
+        known = denoiser_of(self._policy) is not None
+        return list(dict.fromkeys([*admitted, *stored])) if known else []
+
+    def _encoders(self) -> list[Candidate]:
+        return encoder_candidates() if self._policy.config.observation.cameras else []
+
+    def _take(self, part: str, candidates: list[Candidate], stored: str | None) -> tuple[str, nn.Module | None]:
+        if stored == REFERENCE:
+            return REFERENCE, None
+        built = self._build(part, [item for item in candidates if stored in (None, item.name)])
+        known = {item.name: item for item in candidates}
+        if stored is None:
+            return self._fastest(part, known, built)
+        if stored in built and self._agrees(part, known[stored], built[stored], None):
+            return stored, built[stored]
+        self._selection.source = f"measured on {processor_name()}, as the stored {part} {stored} does not run here"
+        others = [item for item in candidates if item.name != stored and item.precision != "int8"]
+        return self._fastest(part, known, self._build(part, others))
+
+    def _build(self, part: str, candidates: list[Candidate]) -> dict[str, nn.Module]:
+        built = {}
+        for item in candidates:
+            try:
+                built[item.name] = item.build(self._policy)
+            except RuntimeUnavailableError as error:
+                self._selection.verdicts.append(Verdict(part, item.name, reason=f"refused: {error}"))
+        return built
+
+    def _fastest(
+        self, part: str, known: dict[str, Candidate], built: dict[str, nn.Module]
+    ) -> tuple[str, nn.Module | None]:
+        """The fastest that agrees with the plain path; ties go to the first."""
+        if not built:
+            return REFERENCE, None
+        modules = {REFERENCE: None, **built}
+        times = fastest_ms({name: self._timed(part, module) for name, module in modules.items()}, ROUNDS)
+        self._selection.verdicts.append(Verdict(part, REFERENCE, times[REFERENCE]))
+        while True:
+            best = REFERENCE
+            for name, ms in times.items():
+                best = name if ms * MARGIN < times[best] else best
+            if best == REFERENCE or self._agrees(part, known[best], built[best], times[best]):
+                break
+            del times[best]
+        for name, ms in times.items():
+            if name not in (best, REFERENCE):
+                self._selection.verdicts.append(Verdict(part, name, ms, reason="not the fastest"))
+        return best, modules[best]
+
+    def _timed(self, part: str, module: nn.Module | None) -> Callable[[], object]:
+        """One evaluation of the denoiser, or one frame of the first camera."""
+        policy, trial = with_parts(self._policy, **{part: module}), self._trial
+        if part == "encoder":
+            camera = policy.config.observation.cameras[0]
+            return lambda: policy.encode_images(camera, trial.images[camera][:, 0])
+        return evaluation(policy, self._features)
+
+    def _agrees(self, part: str, candidate: Candidate, module: nn.Module, ms: float | None) -> bool:
+        view = with_parts(self._policy, **{part: module})
+        features = features_of(view, self._trial) if part == "encoder" else self._features
+        difference = float((chunks_of(view, features) - self._expected).abs().max())
+        most = TOLERANCES[candidate.precision]
+        reason = "" if difference <= most else f"refused: more than {most:g} from the plain path"
+        self._selection.verdicts.append(Verdict(part, candidate.name, ms, difference, reason))
+        return not reason
+
+
+def evaluation(policy: VisuomotorPolicy, features: Tensor) -> Callable[[], object]:
+    """One evaluation of a policy's denoiser on noise."""
+    denoiser, action = denoiser_of(policy), policy.config.action
+    assert denoiser is not None
+    sample = torch.randn(
+        (1, action.horizon, action.dim + (action.prefix > 0)), generator=torch.Generator().manual_seed(0)
+    )
+    with torch.inference_mode():
+        prepared = denoiser.prepare(features.to(denoiser.dtype), torch.tensor([50]))
+    return lambda: denoiser.denoise(sample, prepared, 0)
+
+
+__all__ = ["RUNTIMES", "Choice", "Selection", "Verdict", "evaluation", "select_runtime"]
