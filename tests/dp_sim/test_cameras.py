@@ -26,7 +26,8 @@ def mask(picture: np.ndarray, hue: tuple[int, int]) -> np.ndarray:
 
 
 def test_objects_are_in_the_front_picture_at_every_start(backend):
-    for task, hues in (("place", (RED, YELLOW, GREEN)), ("reach_around", (RED, YELLOW))):
+    hues_of = {"place": (RED, YELLOW, GREEN), "reach_around": (RED, YELLOW), "grasp_moving": (RED,)}
+    for task, hues in hues_of.items():
         cell = SimulatedCell(task, 0)
         renderer = cameras.CameraRenderer(cell.model, {"front": (96, 96)}, backend)
         for seed in range(12):

@@ -49,9 +49,9 @@ def score(last: dict, side_y: float = 0.14) -> Scorer:
 
 
 def test_tasks_are_the_files_of_the_package():
-    assert task_names() == ["place", "reach_around"]
+    assert task_names() == ["grasp_moving", "place", "reach_around"]
     assert {load_task(name).name for name in task_names()} == set(task_names())
-    with pytest.raises(UnknownTaskError, match=r"'stack'.*place, reach_around"):
+    with pytest.raises(UnknownTaskError, match=r"'stack'.*grasp_moving, place, reach_around"):
         load_task("stack")
 
 

@@ -43,7 +43,7 @@ class GraphOption:
 
 OPTIONS = (
     GraphOption("cell", "sim_franka", "name of the cell (config/cells/<name>.yaml) or path of a contract file"),
-    GraphOption("task", "place", "task of the simulated cell: place or reach_around"),
+    GraphOption("task", "place", "task of the simulated cell: place, reach_around or grasp_moving"),
     GraphOption("seed", 0, "seed of the first scene and of the scripted operator"),
     GraphOption("simulate", "auto", "start the simulated cell: true, false, or auto (cells named sim_*)"),
     GraphOption("rate", 1.0, "simulated seconds per second of wall time; 0 is as fast as the machine can"),

@@ -83,6 +83,7 @@ class SimulatedCell:
         self._site = self.model.site(TCP_SITE).id
         self._objects = {name: self.model.body(name).id for name in self.task.objects}
         self._gripper = GripperServo()
+        self._driven = self.model.nu > _JOINTS + len(FINGER_JOINTS)
         self._scorer = Scorer(self.task)
         self._contacts = ContactWatch(self.model, self.task.forbidden_geoms)
         self._home = solve_pose(self.model, self._site, self.task.start(np.random.default_rng(0))[0], HOME_RAD)
@@ -144,9 +145,13 @@ class SimulatedCell:
             self.data.mocap_pos[body.mocapid[0]] = pose[:3]
             self.data.mocap_quat[body.mocapid[0]] = wxyz
         elif body.jntnum[0] == 1:
-            start = int(self.model.jnt_qposadr[body.jntadr[0]])
-            self.data.qpos[start : start + 3] = pose[:3]
-            self.data.qpos[start + 3 : start + 7] = wxyz
+            joint = self.model.joint(int(body.jntadr[0]))
+            start = int(joint.qposadr[0])
+            if joint.type[0] == mujoco.mjtJoint.mjJNT_SLIDE:
+                self.data.qpos[start] = joint.axis @ (pose[:3] - body.pos)
+            else:
+                self.data.qpos[start : start + 3] = pose[:3]
+                self.data.qpos[start + 3 : start + 7] = wxyz
 
     def set_target_pose(self, pose: Array) -> None:
         """Target of the impedance law, pose7. Raises `BadTargetError`, also where the arm does not take poses."""
@@ -197,6 +202,8 @@ class SimulatedCell:
         q1, q2 = self._finger_q.tolist()
         v1, v2 = self._finger_dq.tolist()
         data.ctrl[_JOINTS], data.ctrl[_JOINTS + 1] = self._gripper.forces(q1, q2, v1, v2, PHYSICS_PERIOD_S)
+        if self._driven:
+            data.ctrl[_JOINTS + 2 :] = self.task.drive((self.t_ms - self._reset_ms) / 1000.0)
 
     def _measure_quat(self) -> Array:
         mujoco.mju_mat2Quat(self._quat_wxyz, self._matrix)

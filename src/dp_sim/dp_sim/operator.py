@@ -165,7 +165,10 @@ class ScriptedOperator:
         """Deflection (6,) towards the goal of the phase, and whether it is reached as far as the operator feels."""
         phase, feel = self._phases[self._index], self.feel
         goal = phase.goal(seen)
-        error = np.array([goal.x, goal.y, goal.z]) - seen.ee_pose[:3] - self._moved[:3]
+        velocity = np.array(goal.velocity)
+        # What is seen is old, and the arm trails: the goal will have moved on by then.
+        lead = velocity * (feel.reaction_s + feel.follow_s)
+        error = np.array([goal.x, goal.y, goal.z]) + lead - seen.ee_pose[:3] - self._moved[:3]
         down = tool_down(0.0, 0.0, 0.0, goal.yaw)
         turn = np.array(rotation_error(down[3:], seen.ee_pose[3:7])) - self._moved[3:]
         distance, angle = float(np.linalg.norm(error)), float(np.linalg.norm(turn))
@@ -174,7 +177,7 @@ class ScriptedOperator:
         cap = phase.speed * (0.4 if t_s < self._slow_until_s else 1.0)
         pull = cap if phase.through else min(cap, feel.linear_gain * distance / feel.linear_scale_m_s)
         wanted = np.zeros(6)
-        wanted[:3] = pull * error / max(distance, 1e-6)
+        wanted[:3] = pull * error / max(distance, 1e-6) + velocity / feel.linear_scale_m_s
         wanted[3:] = np.clip(feel.angular_gain * turn / feel.angular_scale_rad_s, -0.7, 0.7)
         # A hand that wants a little motion pushes past the deadband.
         wanted += feel.deadband * np.tanh(wanted / 0.03)
@@ -197,7 +200,8 @@ class ScriptedOperator:
         return carrying > 0 and seen.width_m < _EMPTY_WIDTH_M
 
     def _use_gripper(self, seen: OperatorView, t_s: float) -> DeviceSample:
-        """Press the button, hold still until the fingers have stopped, press again if nothing happened."""
+        """Press the button, hold still or follow until the fingers have stopped, press again if nothing happened."""
+        follows = self._phases[self._index].follow and not self._recover
         opening = self._recover or self._phases[self._index].gripper == "open"
         if self._pressed_s is None:
             self._pressed_s = t_s
@@ -214,6 +218,8 @@ class ScriptedOperator:
                 self._advance(t_s)
         elif waited > _PRESS_AGAIN_S:
             self._pressed_s = None
+        if follows:
+            return self._move(self._steer(seen, t_s)[0], self.feel.noise, (button, 0))
         return self._move(np.zeros(6), 0.0, (button, 0))
 
     def _move(self, wanted: Array, noise: float, buttons: tuple[int, int]) -> DeviceSample:

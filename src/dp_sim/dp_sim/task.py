@@ -80,12 +80,16 @@ class OperatorView:
 
 @dataclass(frozen=True)
 class Goal:
-    """Where the operator wants the tool: position (m) and yaw about the vertical (rad), tool pointing down."""
+    """Where the operator wants the tool: position (m) and yaw about the vertical (rad), tool pointing down.
+
+    `velocity` (m/s) is that of a goal which moves in a way the operator knows: it leads the goal by it.
+    """
 
     x: float
     y: float
     z: float
     yaw: float = 0.0
+    velocity: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class Phase:
         speed: share of full deflection used.
         through: fly past the goal without slowing down.
         gripper: press the button until the gripper is closed (on something) or open; the phase ends then.
+        follow: go on following the goal while the fingers move, instead of holding still.
     """
 
     name: str
@@ -109,6 +114,7 @@ class Phase:
     speed: float = 1.0
     through: bool = False
     gripper: Literal["open", "close"] | None = None
+    follow: bool = False
 
 
 @dataclass
@@ -164,6 +170,10 @@ class Task(ABC):
     @abstractmethod
     def measure(self, view: SceneView) -> tuple[tuple[Condition, ...], str, str]:
         """Conditions, reason of failure (empty: none) and side passed. Called every 10 ms, in order."""
+
+    def drive(self, t_s: float) -> tuple[float, ...]:
+        """Controls of the actuators that `add_to` added, in their order, `t_s` seconds after the reset (each 1 ms)."""
+        return ()
 
     @abstractmethod
     def plan(self, side: Literal["left", "right"]) -> tuple[Phase, ...]:

@@ -18,7 +18,7 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("--task", help="place or reach_around (default: place)")
+    parser.add_argument("--task", help="place, reach_around or grasp_moving (default: place)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="miniature, for tests")
     size.add_argument("--full", dest="size", action="store_const", const="full", help="more of everything")
