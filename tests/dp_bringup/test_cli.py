@@ -27,6 +27,7 @@ ACTIONS = (
     "benchmark pusht",
     "benchmark samplers",
     "benchmark two-way",
+    "benchmark latency",
     "dataset info",
     "bench control",
 )

@@ -1,4 +1,4 @@
-"""`dp benchmark`: compare methods on Push-T, samplers of one checkpoint, and methods on a task with two ways."""
+"""`dp benchmark`: compare methods on Push-T, samplers, methods on a task with two ways, and latency compensation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dp_bringup.commands import benchmark_latency
 from dp_bringup.commands.eval import EpisodeBar, describe_pusht
 from dp_bringup.errors import CommandError
 from dp_bringup.results import add_json_argument, write_results
@@ -24,15 +25,18 @@ EXAMPLES = """examples:
   dp benchmark pusht --minutes 10 --parallel 2 --out runs/pusht_comparison --resume
   dp benchmark pusht --methods diffusion,my_policy.yaml --steps 5000 --episodes 50 --seeds 3
   dp benchmark samplers --checkpoint runs/pusht --episodes 100 --out runs/samplers
-  dp benchmark two-way --out runs/two_way"""
+  dp benchmark two-way --out runs/two_way
+  dp benchmark latency --checkpoint place=runs/latest/checkpoint --out runs/latency"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="pusht|samplers|two-way")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="pusht|samplers|two-way|latency")
     _configure_pusht(actions.add_parser("pusht", help="train and score policies on the human Push-T demonstrations"))
     _configure_samplers(actions.add_parser("samplers", help="every way of drawing chunks from trained checkpoints"))
     _configure_two_way(actions.add_parser("two-way", help="which methods keep two ways apart (figure)"))
+    what = "what added inference latency costs on the simulated cell, by ways to execute chunks (table, figure)"
+    benchmark_latency.configure(actions.add_parser("latency", help=what))
 
 
 def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
@@ -75,7 +79,8 @@ def _configure_two_way(two_way: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen benchmark."""
-    return {"pusht": _run_pusht, "samplers": _run_samplers, "two-way": _run_two_way}[args.action](args)
+    actions = {"pusht": _run_pusht, "samplers": _run_samplers, "two-way": _run_two_way}
+    return {**actions, "latency": benchmark_latency.run}[args.action](args)
 
 
 def _run_pusht(args: argparse.Namespace) -> int:
