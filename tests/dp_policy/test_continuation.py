@@ -15,7 +15,9 @@ from torch import Tensor
 TRANSFORMER = {"kind": "transformer", "transformer": {"layers": 1, "heads": 2, "width": 16, "attention_dropout": 0.0}}
 METHODS = [("diffusion", {}), ("flow", {}), ("two_step", {"kind": "l1_flow"}), ("two_step", {"kind": "mip"})]
 METHODS += [("regression", {})]
-SAMPLERS = [("diffusion", {"sampler": sampler, "train_steps": 12, "inference_steps": 4}) for sampler in ("ddpm", "dpmsolver++")]
+SAMPLERS = [
+    ("diffusion", {"sampler": sampler, "train_steps": 12, "inference_steps": 4}) for sampler in ("ddpm", "dpmsolver++")
+]
 
 
 def head_of(make: Callable[..., PolicyConfig], method: str, section: dict, prefix: int, kind: str) -> ActionHead:

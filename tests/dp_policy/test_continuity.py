@@ -24,7 +24,12 @@ def test_auto_is_the_best_that_was_trained_for(small_config: Callable[..., Polic
 @pytest.mark.parametrize(
     ("method", "choice", "words"),
     [
-        ("diffusion", "prefix", ["prefix", "'test'", "action.prefix = 0", "valid: auto,", "warm_start", "none"]),
+        (
+            "diffusion",
+            "prefix",
+            ["prefix", "'test'", "action.prefix = 0", "valid: auto, guided, warm_start, coherent, none"],
+        ),
+        ("two_step", "guided", ["guided", "two_step", "diffusion and flow", "valid: auto, coherent, none"]),
         ("regression", "warm_start", ["warm_start", "regression", "diffusion and flow", "valid: auto, coherent, none"]),
         ("diffusion", "smooth", ["continuity", "smooth", "prefix", "coherent"]),
     ],

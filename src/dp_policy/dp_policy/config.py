@@ -30,8 +30,8 @@ METHODS = ("diffusion", "flow", "two_step", "regression", "lstm_gmm", "ibc", "be
 DENOISER_METHODS = ("diffusion", "flow", "two_step", "regression")
 #: What may change after training, by method: how chunks are drawn, not what the weights were trained for.
 SAMPLING_KEYS: dict[str, tuple[str, ...]] = {
-    "diffusion": ("sampler", "inference_steps", "spacing", "clip_sample", "candidates", "warm_start"),
-    "flow": ("inference_steps", "candidates", "warm_start"),
+    "diffusion": ("sampler", "inference_steps", "spacing", "clip_sample", "candidates", "warm_start", "guidance"),
+    "flow": ("inference_steps", "candidates", "warm_start", "guidance"),
     "two_step": ("l1_midpoint", "candidates"),
     "regression": (),
     "lstm_gmm": ("low_noise",),

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
-from dp_policy.continuity import WARM_SHARE, resolve_continuity, warm_share
+from dp_policy.continuity import continuation, resolve_continuity
 from dp_policy.encoders import ObservationEncoder
 from dp_policy.heads.build import build_head
-from dp_policy.heads.continuation import Continuation
 from dp_policy.normaliser import Normaliser
 
 
@@ -189,7 +188,7 @@ class VisuomotorPolicy(Policy):
 
     def given(self, n_late: int, previous_length: int) -> int:
         """Leading actions that are the plan's, see :meth:`Policy.given`."""
-        most = self.config.action.prefix if self._continuity == "prefix" else 0
+        most = {"prefix": self.config.action.prefix, "guided": previous_length}.get(self._continuity, 0)
         return max(0, min(n_late, previous_length, most))
 
     def set_precision(self, dtype: torch.dtype) -> VisuomotorPolicy:
@@ -230,10 +229,12 @@ class VisuomotorPolicy(Policy):
         past = self.config.action.past
         if previous_plan is None or not previous_plan.shape[1] or self._continuity == "none":
             return self.normaliser.action.restore(self.head.sample(features, generator)[:, past:])
-        plan, draws = self.normaliser.action.normalise(previous_plan), self.head.candidates
-        given = self.given(n_late, plan.shape[1])
-        share = (warm_share(self.config) or WARM_SHARE) if self._continuity == "warm_start" else 0.0
-        chunks = self.head.sample(features, generator, draws, Continuation(plan, given, share))[:, past:]
+        given, draws = self.given(n_late, previous_plan.shape[1]), self.head.candidates
+        # Guidance differentiates, which inference mode forbids, for tensors made in it too.
+        with torch.inference_mode(mode=torch.is_inference_mode_enabled() and self._continuity != "guided"):
+            plan = self.normaliser.action.normalise(previous_plan.clone())
+            going_on = continuation(self.config, self._continuity, plan, given)
+            chunks = self.head.sample(features.clone(), generator, draws, going_on)[:, past:]
         if draws > 1:
             chunks = nearest_to_plan(chunks, plan, draws)
         # What was normalised and restored is off by a rounding; the robot executes the plan's own numbers.

@@ -25,6 +25,8 @@ class DiffusionConfig:
         candidates: chunks drawn per inference; the one nearest to the plan in execution is taken (1: no choice).
         warm_start: share of the steps left out by starting from the plan in execution, noised to the level of the
             first step that is left (at least one is); 0: start from noise. See :mod:`dp_policy.heads.warm_start`.
+        guidance: bound beta of the weight with which ``continuity = guided`` pulls towards the plan in execution;
+            5 is the paper's, see :mod:`dp_policy.heads.guidance`.
     """
 
     train_steps: int = 100
@@ -36,6 +38,7 @@ class DiffusionConfig:
     clip_sample: bool = True
     candidates: int = 1
     warm_start: float = 0.0
+    guidance: float = 5.0
 
     def __post_init__(self) -> None:
         check_choice("schedule", self.schedule, ("squaredcos_cap_v2", "linear", "scaled_linear"))
@@ -46,6 +49,7 @@ class DiffusionConfig:
         check_range("candidates", self.candidates, 1, 64)
         check_range("inference_steps", self.inference_steps, 1, self.train_steps)
         check_range("warm_start", self.warm_start, 0.0, 1.0)
+        check_range("guidance", self.guidance, 0.1, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,21 @@ class FlowConfig:
             more often (arXiv 2403.03206); or ``beta``, near the noise more often (arXiv 2410.24164).
         candidates: chunks drawn per inference; the one nearest to the plan in execution is taken (1: no choice).
         warm_start: share of the path left out by starting from the plan in execution, as in :class:`DiffusionConfig`.
+        guidance: see :class:`DiffusionConfig`.
     """
 
     inference_steps: int = 4
     time_sampling: str = "uniform"
     candidates: int = 1
     warm_start: float = 0.0
+    guidance: float = 5.0
 
     def __post_init__(self) -> None:
         check_choice("time_sampling", self.time_sampling, ("uniform", "logit_normal", "beta"))
         check_range("inference_steps", self.inference_steps, 1, 1000)
         check_range("candidates", self.candidates, 1, 64)
         check_range("warm_start", self.warm_start, 0.0, 1.0)
+        check_range("guidance", self.guidance, 0.1, 1000.0)
 
 
 @dataclass(frozen=True)

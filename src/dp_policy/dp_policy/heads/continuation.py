@@ -27,12 +27,16 @@ class Continuation:
     Attributes:
         plan: (B, L, A) float32, normalised, from the newest observation's time on; L at least 1.
         given: its leading actions that the network is told and that are held, at most ``action.prefix``.
+        frozen: its leading actions that guidance binds fully.
+        guidance: bound of the weight of the guidance towards the plan, see :mod:`dp_policy.heads.guidance`; 0: none.
         warm_share: share of the denoising steps left out by starting from the plan, see
             :mod:`dp_policy.heads.warm_start`; 0: start from noise.
     """
 
     plan: Tensor
     given: int = 0
+    frozen: int = 0
+    guidance: float = 0.0
     warm_share: float = 0.0
 
 

@@ -6,6 +6,8 @@ Sampling starts from pure noise, or from the plan in execution, and runs one of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
 from dp_policy.heads.continuation import Continuation, Given
+from dp_policy.heads.guidance import Guide
 from dp_policy.heads.warm_start import first_step, plan_as_sequence
 from dp_policy.samplers import build_sampler, forward_process
 
@@ -69,9 +72,28 @@ class DiffusionHead(ActionHead):
             chunk = self.forward_process.add_noise(plan, chunk, levels[first].expand(len(plan)))  # type: ignore[arg-type]
         prepared = self.denoiser.prepare(condition.to(self.dtype), levels[first:])
         given = Given.held(self.action, continuation, condition, draws)
+        guide = Guide.towards(self.action, continuation, draws)
+
+        def predict(noisy: Tensor) -> Tensor:
+            return self.denoiser.denoise(given.as_input(noisy, self.dtype), prepared, index - first).float()
+
         self.sampler.begin()
         for index in range(first, len(levels)):
-            seen = given.as_input(chunk, self.dtype)
-            predicted = self.denoiser.denoise(seen, prepared, index - first).float()
+            predicted = predict(chunk) if guide is None else self._guided(guide, predict, chunk, int(levels[index]))
             chunk = self.sampler.step(predicted, index, chunk, generator)
         return given.put_into(chunk)
+
+    def _guided(self, guide: Guide, predict: Callable[[Tensor], Tensor], chunk: Tensor, level: int) -> Tensor:
+        """The prediction whose clean chunk is pulled towards the plan, at a noise level."""
+        alpha = float(self.forward_process.alphas_cumprod[level])
+        signal, noise = alpha**0.5, (1.0 - alpha) ** 0.5
+        kind = self.config.prediction
+
+        def estimate(noisy: Tensor, predicted: Tensor) -> Tensor:
+            if kind == "sample":
+                return predicted
+            return (noisy - noise * predicted) / signal if kind == "epsilon" else signal * noisy - noise * predicted
+
+        predicted, shift = guide.evaluate(predict, estimate, chunk, (signal, noise))
+        # What the prediction changes by when the clean chunk does and the noisy one stays.
+        return predicted + {"sample": 1.0, "epsilon": -signal / noise, "v": -1.0 / noise}[kind] * shift

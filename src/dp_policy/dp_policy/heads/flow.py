@@ -6,6 +6,8 @@ actions - noise; a chunk is noise carried along the predicted velocity by Euler 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import build_denoiser
 from dp_policy.heads.base import ActionHead, weighted_mean
 from dp_policy.heads.continuation import Continuation, Given
+from dp_policy.heads.guidance import Guide
 from dp_policy.heads.warm_start import first_step, plan_as_sequence
 
 #: Path times are multiplied by this before they are embedded: the step embedding is made for about 100 levels.
@@ -80,7 +83,19 @@ class FlowHead(ActionHead):
             chunk = on_path(plan, chunk, times[:1].to(plan.device))
         prepared = self.denoiser.prepare(condition.to(self.dtype), times * TIME_SCALE)
         given = Given.held(self.action, continuation, condition, draws)
+        guide = Guide.towards(self.action, continuation, draws)
+
+        def predict(noisy: Tensor) -> Tensor:
+            return self.denoiser.denoise(given.as_input(noisy, self.dtype), prepared, index).float()
+
         for index in range(steps - first):
-            velocity = self.denoiser.denoise(given.as_input(chunk, self.dtype), prepared, index).float()
-            chunk = chunk + velocity / steps
+            time = (first + index) / steps
+            chunk = chunk + (predict(chunk) if guide is None else _guided(guide, predict, chunk, time)) / steps
         return given.put_into(chunk)
+
+
+def _guided(guide: Guide, predict: Callable[[Tensor], Tensor], chunk: Tensor, time: float) -> Tensor:
+    """The velocity towards an end that is pulled towards the plan, at a path time below 1."""
+    left = 1.0 - time
+    velocity, shift = guide.evaluate(predict, lambda x, velocity: x + left * velocity, chunk, (time, left))
+    return velocity + shift / left
