@@ -142,3 +142,16 @@ def test_live_buffers_start_anew_when_the_clock_is_set_back():
 def test_the_stream_that_holds_the_observation_back_is_named():
     aligner = filled(states=range(0, 801, 10))
     assert aligner.slowest_topics() == ["robot/ee_pose", "gripper/state"]
+
+
+def test_frames_may_be_kept_for_a_shorter_time_than_states_and_the_newest_of_each_topic_is_told():
+    live = ObservationAligner(CONTRACT, capacity=100, frame_capacity=5)
+    for k in range(40):
+        live.push_pose(k * 10**7, np.r_[np.zeros(3), 1, 0, 0, 0])
+        for camera in live.cameras:
+            live.push_image(camera, k * 10**7, k)
+    assert len(live.ee_pose) == 40
+    assert all(5 <= len(buffer) < 10 for buffer in live.cameras.values())
+    newest = live.newest_by_topic()
+    assert newest[CONTRACT.streams["ee_pose"].topic] == 39 * 10**7
+    assert newest[CONTRACT.streams["gripper"].topic] is None

@@ -11,7 +11,12 @@ from dp_policy_node.chunk_message import Ledger, chunk_message
 from dp_ros.messages import stamp_to_ns
 
 CONTRACT = load_contract("sim_franka")
-LEDGER = Ledger(5_000_000_000, 4_900_000_000, 5_000_000_000, 5_010_000_000, 5_020_000_000, 5_040_000_000)
+LEDGER = Ledger(
+    *(5_000_000_000, 4_900_000_000, 5_000_000_000, 5_010_000_000, 5_015_000_000, 5_020_000_000, 5_040_000_000),
+    encode_ms=7.5,
+    denoise_ms=12.5,
+    given=2,
+)
 
 
 def actions():
@@ -29,7 +34,8 @@ def test_action_i_belongs_to_t_obs_plus_i_periods_and_survives_the_trip():
     np.testing.assert_allclose(chunk.poses[:, :3], poses[:, :3], atol=1e-6)
     assert np.all(np.abs(np.sum(chunk.poses[:, 3:] * poses[:, 3:], axis=1)) > 1 - 1e-9)
     assert chunk.widths.min() == 0.0 and chunk.widths.max() == CONTRACT.gripper.max_width_m
-    assert stamp_to_ns(message.inference_started) == LEDGER.started_ns
+    assert stamp_to_ns(message.inference_started) == 5_020_000_000 and stamp_to_ns(message.aligned) == 5_015_000_000
+    assert (message.encode_ms, message.denoise_ms, message.given) == (7.5, 12.5, 2)
 
 
 def test_an_output_that_is_not_finite_is_refused():

@@ -158,19 +158,23 @@ class ObservationAligner:
         contract: cameras, streams, latencies and ages.
         history: To, the number of observation steps.
         capacity: samples kept for each stream; None keeps all (a bag).
+        frame_capacity: frames kept for each camera, which take much more memory; None: as the others.
 
     Attributes:
         restarts: how often the clock went back on live data, which forgets all samples.
     """
 
-    def __init__(self, contract: Contract, history: int = 1, capacity: int | None = None) -> None:
+    def __init__(
+        self, contract: Contract, history: int = 1, capacity: int | None = None, frame_capacity: int | None = None
+    ) -> None:
         if history < 1:
             raise ValueError(f"history {history} is not valid; at least one observation step is needed")
         self.contract = contract
         self.history = history
         self.restarts = 0
         self._live = capacity is not None
-        self.cameras: dict[str, StreamBuffer[Any]] = {n: StreamBuffer(capacity) for n in contract.observation.cameras}
+        frames = capacity if frame_capacity is None else frame_capacity
+        self.cameras: dict[str, StreamBuffer[Any]] = {n: StreamBuffer(frames) for n in contract.observation.cameras}
         self.ee_pose: StreamBuffer[NDArray[np.float64]] = StreamBuffer(capacity)
         self.width: StreamBuffer[Any] = StreamBuffer(capacity)
         self._camera_latency_ns = {n: round(1e9 * contract.cameras[n].latency_s) for n in self.cameras}
@@ -216,6 +220,10 @@ class ObservationAligner:
         """Topics whose newest sample is the oldest: those that hold t_obs back."""
         newest = self.newest_observation_ns()
         return [topic for topic, buffer in self._named_buffers() if buffer.newest_ns == newest]
+
+    def newest_by_topic(self) -> dict[str, int | None]:
+        """Acquisition time of the newest sample of each topic, ns; None where none has arrived."""
+        return {topic: buffer.newest_ns for topic, buffer in self._named_buffers()}
 
     def missing_topics(self) -> list[str]:
         """Topics of which no sample has arrived."""

@@ -15,7 +15,20 @@ from dp_msgs.msg import ActionChunk
 
 @dataclass(frozen=True)
 class Ledger:
-    """Times of one inference, ns on the ROS clock."""
+    """One inference: times in ns on the ROS clock, and its parts.
+
+    Attributes:
+        observed_ns: t_obs.
+        capture_oldest_ns: acquisition of the oldest camera frame used.
+        capture_newest_ns: of the newest.
+        received_ns: receipt of the newest frame.
+        aligned_ns: all streams had reached t_obs and were sampled there.
+        started_ns: the observation is handed to the network.
+        ended_ns: the actions are there.
+        encode_ms: wall time for frames that were not encoded yet.
+        denoise_ms: wall time of the rest of the network.
+        given: leading actions given to the network, because they will have run before the chunk arrives.
+    """
 
     observed_ns: int
     capture_oldest_ns: int
@@ -24,6 +37,9 @@ class Ledger:
     aligned_ns: int
     started_ns: int
     ended_ns: int
+    encode_ms: float = 0.0
+    denoise_ms: float = 0.0
+    given: int = 0
 
 
 def chunk_message(
@@ -59,4 +75,6 @@ def chunk_message(
     message.aligned = ns_to_stamp(ledger.aligned_ns)
     message.inference_started = ns_to_stamp(ledger.started_ns)
     message.inference_ended = ns_to_stamp(ledger.ended_ns)
+    message.encode_ms, message.denoise_ms = ledger.encode_ms, ledger.denoise_ms
+    message.given = ledger.given
     return message

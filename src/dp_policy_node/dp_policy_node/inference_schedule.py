@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class AgeFigures:
+    """Percentiles of the measured ages (t_obs to publication), ms; zero before the first."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
 
 
 class InferenceSchedule:
     """Starts inferences so that a new chunk arrives before the committed part of the old one ends.
 
-    A chunk made at t_obs commits to its actions up to ``t_obs + steps * period``. The next one must be published by
-    then, so its inference starts on the last observation for which that holds: one whose chunk, at the measured age
-    (t_obs to publication, a high quantile), would come in time while that of the next observation would not.
+    A chunk made at t_obs commits to its actions up to ``t_obs + steps * period``; the one of time t is sent
+    ``action_latency`` before t. The next chunk must be published by then, so its inference starts on the last
+    observation for which that holds: one whose chunk, at the measured age (t_obs to publication, a high quantile),
+    would come in time while that of the next observation would not.
+
+    What is measured on the first chunk of an episode (frames not encoded yet, caches cold) counts only until there is
+    better: an age over-estimated by a warm-up gives away actions at every seam.
 
     Args:
         period_ns: time between actions.
         steps: Ta, actions to be executed of each chunk.
         observation_period_ns: time between two observations (that of the slowest camera).
         first_age_ns: assumed age before any was measured.
+        action_latency_ns: actions are sent this much before their time.
         window: ages remembered.
         quantile: share of ages that the budget covers.
+
+    Attributes:
+        overdue: chunks that came after the committed part of the one before had ended.
     """
 
     def __init__(
@@ -29,6 +47,7 @@ class InferenceSchedule:
         steps: int,
         observation_period_ns: int,
         first_age_ns: int,
+        action_latency_ns: int = 0,
         window: int = 50,
         quantile: float = 0.95,
     ) -> None:
@@ -36,35 +55,66 @@ class InferenceSchedule:
             raise ValueError(
                 f"steps {steps}, period_ns {period_ns}, observation_period_ns {observation_period_ns}: all must be > 0"
             )
-        self._committed_ns = steps * period_ns
+        self._period_ns = period_ns
+        self._latency_ns = action_latency_ns
+        self._committed_ns = steps * period_ns - action_latency_ns
         self._observation_period_ns = observation_period_ns
-        self._ages_ns: deque[int] = deque([first_age_ns], maxlen=window)
-        self._measured = False
+        self._first_age_ns = first_age_ns
+        self._ages_ns: deque[int] = deque(maxlen=window)
+        self._provisional = True
         self._quantile = quantile
+        self._first = True
+        self._used_ns: int | None = None
         self._chunk_observed_ns: int | None = None
+        self.overdue = 0
 
     @property
     def budget_ns(self) -> int:
         """Time from t_obs to publication to allow for."""
-        return int(np.quantile(self._ages_ns, self._quantile))
+        return int(np.quantile(self._ages_ns, self._quantile)) if self._ages_ns else self._first_age_ns
+
+    @property
+    def ages(self) -> AgeFigures:
+        """What the budget is taken from."""
+        if not self._ages_ns:
+            return AgeFigures(0.0, 0.0, 0.0)
+        return AgeFigures(*(1e-6 * float(value) for value in np.percentile(self._ages_ns, (50, 90, 99))))
+
+    @property
+    def n_late(self) -> int:
+        """Actions of the plan in execution, from t_obs on, that will have run when a chunk begun now arrives."""
+        return -(-(self.budget_ns + self._latency_ns) // self._period_ns)
+
+    @property
+    def due_after_ns(self) -> int | None:
+        """Observations later than this are to be inferred on; None: any is."""
+        if self._chunk_observed_ns is None:
+            return self._used_ns
+        begin_ns = self._chunk_observed_ns + self._committed_ns - self._observation_period_ns - self.budget_ns
+        return max(self._chunk_observed_ns, begin_ns)
 
     def start(self) -> None:
         """Forget the present chunk (a new episode); what was learnt of ages stays."""
+        self._chunk_observed_ns = self._used_ns = None
+        self._first = True
+
+    def drop(self) -> None:
+        """The present chunk is not in execution: the next inference is due at once, on a newer observation."""
         self._chunk_observed_ns = None
 
     def due(self, t_obs_ns: int) -> bool:
         """True when an inference on the observation at ``t_obs_ns`` should start now."""
-        if self._chunk_observed_ns is None:
-            return True
-        if t_obs_ns <= self._chunk_observed_ns:
-            return False
-        next_arrival_ns = t_obs_ns + self._observation_period_ns + self.budget_ns
-        return next_arrival_ns > self._chunk_observed_ns + self._committed_ns
+        after_ns = self.due_after_ns
+        return after_ns is None or t_obs_ns > after_ns
 
     def published(self, t_obs_ns: int, now_ns: int) -> None:
         """Take note of a chunk of the observation at ``t_obs_ns``, published at ``now_ns``."""
-        if not self._measured:
-            self._ages_ns.clear()
-            self._measured = True
-        self._ages_ns.append(max(0, now_ns - t_obs_ns))
-        self._chunk_observed_ns = t_obs_ns
+        if self._chunk_observed_ns is not None and now_ns > self._chunk_observed_ns + self._committed_ns:
+            self.overdue += 1
+        if self._provisional or not self._first:
+            if self._provisional:
+                self._ages_ns.clear()
+            self._provisional = self._first
+            self._ages_ns.append(max(0, now_ns - t_obs_ns))
+        self._first = False
+        self._chunk_observed_ns = self._used_ns = t_obs_ns

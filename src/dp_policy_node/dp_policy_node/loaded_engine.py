@@ -1,0 +1,143 @@
+"""A checkpoint made ready to drive this cell: loaded, compared with the contract, its engine warm."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dp_core.actions import ACTION_DIM
+from dp_core.configuration import ConfigurationError
+from dp_core.contract import Contract, contract_difference
+from dp_policy.checkpoint import CheckpointError, LoadedPolicy, load_checkpoint, read_checkpoint_info
+from dp_policy.engine import Engine
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How chunks are made.
+
+    Attributes:
+        num_threads: torch threads.
+        seed: of the noise.
+        runtime: which one runs the networks, see :class:`dp_policy.engine.Engine`.
+        continuity: how a chunk goes on from the one before, one of :data:`dp_policy.continuity.CONTINUITIES`.
+        steps: Ta, actions executed of each chunk; 0: as the policy was trained.
+    """
+
+    num_threads: int = 1
+    seed: int = 0
+    runtime: str = "auto"
+    continuity: str = "auto"
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class ReadyPolicy:
+    """A policy that can take over between two inferences.
+
+    Attributes:
+        loaded: of the checkpoint.
+        engine: warm; called by one thread.
+        steps: Ta, actions executed of each chunk.
+        folder: the ``checkpoint`` parameter it came from.
+    """
+
+    loaded: LoadedPolicy
+    engine: Engine
+    steps: int
+    folder: str
+
+
+def check_checkpoint(folder: str, contract: Contract) -> None:
+    """What can be told of a checkpoint without loading its weights.
+
+    Raises:
+        ConfigurationError: no checkpoint there, or its contract differs; lists each difference.
+    """
+    if not folder:
+        raise ConfigurationError("checkpoint: missing; give the folder that `dp train` wrote")
+    try:
+        stored = read_checkpoint_info(folder).get("contract", {})
+    except CheckpointError as error:
+        raise ConfigurationError(f"checkpoint: {error}") from error
+    if not stored:
+        raise ConfigurationError(
+            f"checkpoint {folder} carries no cell contract (trained on data without one, or imported): "
+            "it can be evaluated offline, but it cannot drive a robot"
+        )
+    difference = contract_difference(Contract.from_dict(stored, source=folder), contract)
+    if difference:
+        raise ConfigurationError(
+            f"checkpoint {folder} was trained for another cell; checkpoint != {contract.name}: {'; '.join(difference)}"
+        )
+
+
+def prepare_policy(folder: str, contract: Contract, options: EngineOptions) -> ReadyPolicy:
+    """Load a checkpoint made for this cell and warm its engine up.
+
+    Raises:
+        ConfigurationError: the checkpoint is missing, damaged or another cell's, or an option does not fit it.
+    """
+    check_checkpoint(folder, contract)
+    try:
+        loaded = load_checkpoint(folder)
+    except CheckpointError as error:
+        raise ConfigurationError(f"checkpoint: {error}") from error
+    _check_interface(loaded, contract)
+    action = loaded.config.action
+    if options.steps > action.chunk:
+        raise ConfigurationError(
+            f"actions_per_chunk = {options.steps} is not valid for {folder}, whose chunks have {action.chunk} actions; "
+            f"valid: 1 to {action.chunk}, or 0 for the {action.steps} of its training"
+        )
+    try:
+        # Before the engine is made: it may exchange parts of the policy, and takes the rest as it is.
+        loaded.policy.continuity = options.continuity
+        engine = Engine(loaded, num_threads=options.num_threads, seed=options.seed, runtime=options.runtime)
+    except ValueError as error:
+        raise ConfigurationError(f"checkpoint {folder}: {error}") from error
+    return ReadyPolicy(loaded, engine, options.steps or action.steps, folder)
+
+
+def _check_interface(loaded: LoadedPolicy, contract: Contract) -> None:
+    """Refuse a policy that sees or does what this node cannot give or take."""
+    config = loaded.config
+    strange = [name for name in config.observation.cameras if name not in contract.observation.cameras]
+    if strange:
+        raise ConfigurationError(
+            f"checkpoint {loaded.path} looks through {', '.join(strange)}; "
+            f"the cell observes: {', '.join(contract.observation.cameras)}"
+        )
+    sizes = {"proprioception": config.observation.proprioception_dim, "action": config.action.dim}
+    for name, size in sizes.items():
+        if size != ACTION_DIM:
+            raise ConfigurationError(f"checkpoint {loaded.path}: {name} of {size} numbers, a cell has {ACTION_DIM}")
+
+
+class PolicyLoader:
+    """Makes one policy ready on a thread of its own.
+
+    Args:
+        prepare: returns the policy or raises.
+        folder: where it comes from, for messages.
+    """
+
+    def __init__(self, prepare: Callable[[], ReadyPolicy], folder: str) -> None:
+        self.folder = folder
+        self.ready: ReadyPolicy | None = None
+        self.problem = ""
+        self._prepare = prepare
+        self._thread = threading.Thread(target=self._run, name="policy loader", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.ready = self._prepare()
+        except Exception as error:  # whatever is wrong with the new one, the old one goes on
+            self.problem = str(error) if isinstance(error, ConfigurationError) else repr(error)
+
+    @property
+    def done(self) -> bool:
+        """True once ``ready`` or ``problem`` is set."""
+        return not self._thread.is_alive()

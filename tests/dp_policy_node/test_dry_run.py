@@ -1,0 +1,35 @@
+"""A dry run moves nothing, and overlapping windows encode each frame once; over real DDS and on a virtual clock."""
+
+from dp_ros.messages import stamp_to_ns
+
+CHUNKS = 6
+
+
+def test_a_dry_run_plans_without_control_where_nothing_listens_and_encodes_each_frame_once(
+    checkpoint, start_policy, virtual_cell
+):
+    folder = checkpoint(history=2)
+    process = start_policy(
+        folder, "dry_run:=true", "actions_per_chunk:=1", "use_sim_time:=true", "task:='stack the cubes'"
+    )
+    cell = virtual_cell(process)
+    cell.until(lambda: cell.node.count_publishers("policy/dry_run_chunk"), "the node")
+    assert cell.node.count_publishers("policy/chunk") == 0
+    observed = [cell.observe()]
+    cell.let_pass(0.3)  # of this one no window can be made
+    for number in range(CHUNKS):
+        observed.append(cell.observe())
+        cell.until(lambda n=number: len(cell.dry_chunks) > n, "a chunk of each observation")
+    assert [stamp_to_ns(chunk.header.stamp) for chunk in cell.dry_chunks] == observed[1:]
+    assert not cell.chunks
+    cell.diagnose(
+        lambda: "policy: chunks" in cell.statuses and cell.value("policy: chunks", "chunks") == str(CHUNKS),
+        "diagnostics after the last chunk",
+    )
+    assert cell.statuses["policy: inference"].message.startswith(("DRY RUN", "nothing new"))
+    assert cell.value("policy: inference", "task") == "stack the cubes"
+    # Each window holds the frame of its time and that of 100 ms earlier, of two cameras.
+    frames = {t - back for t in observed[1:] for back in (0, 100_000_000)}
+    assert int(cell.value("policy: inference", "frames_encoded")) == 2 * len(frames) == 2 * (CHUNKS + 1)
+    assert int(cell.value("policy: inference", "frames_encoded_in_vain")) == 0
+    assert all(chunk.given == 0 for chunk in cell.dry_chunks), "nobody executes what a new chunk could go on from"
