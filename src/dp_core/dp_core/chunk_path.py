@@ -32,6 +32,7 @@ class ChunkPath:
         before: motion at the seam.
         blend_s: shortest time of the seam's fade.
         limits: for the times of fading and braking.
+        old: path that ``before`` is a point of; its fade may be under way.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ChunkPath:
         before: PathPoint,
         blend_s: float,
         limits: MotionLimits,
+        old: ChunkPath | None = None,
     ) -> None:
         self._begin_ns, self._end_ns, self._seam_ns = int(stamps_ns[0]), int(stamps_ns[-1]), seam_ns
         self._spline = PoseSpline((stamps_ns - self._begin_ns) * np.float64(1e-9), poses)
@@ -54,7 +56,8 @@ class ChunkPath:
         # Too little of the plan is left to brake on: its last pose is approached instead, by the fade alone.
         self._holds = left_s < 0.5 * self._brake_s + (0.5 * self._start_s if self._starts else 0.0)
         available_s = max(ahead_s, 0.0) + (left_s if self._holds else 0.0)
-        self.seam = SeamFade(before, self._point(seam_ns), blend_s, limits, available_s)
+        under_way = None if old is None else (old.seam, 1e-9 * (seam_ns - old._seam_ns))
+        self.seam: SeamFade = SeamFade(before, self._point(seam_ns), blend_s, limits, available_s, under_way)
         stop_s = 0.0 if self._holds else 0.5 * self._brake_s
         self.rest_ns = max(self._end_ns + round(1e9 * stop_s), seam_ns + math.ceil(1e9 * self.seam.duration_s))
 

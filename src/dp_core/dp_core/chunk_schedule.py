@@ -177,7 +177,8 @@ class ChunkSchedule:
             seam_ns, before = sending_ns, self._path.at(sending_ns)
             self._count(sending_ns, now_ns)
         old = self._final()
-        path = ChunkPath(chunk.stamps_ns, chunk.poses, seam_ns, before, 1e-9 * self._blend_ns, self._limits)
+        blend_s = 1e-9 * self._blend_ns
+        path = ChunkPath(chunk.stamps_ns, chunk.poses, seam_ns, before, blend_s, self._limits, self._path)
         faded_ns = seam_ns + round(1e9 * path.seam.duration_s)
         self._record = ChunkRecord(
             chunk,
