@@ -42,6 +42,8 @@ LARGEST_RATE = 2.0
 LARGEST_ASIDE_RAD = 1.0
 # A fade that is under way goes on in its own time unless its peaks would grow by more than this.
 _GOES_ON = 1.1
+# One that has less time left than this has ended.
+_SHORTEST_S = 1e-3
 # When there is time before the plan begins the fade takes it, unless it would lead aside, beyond the difference at the
 # seam, by more than this (m, rad).
 ASIDE = (0.05, 0.2)
@@ -118,7 +120,7 @@ class SeamFade:
         )
         return tuple(  # type: ignore[return-value]
             (np.array([_mixed(w, *parts) for w in _quintic(since_s, whole_s)]), whole_s - since_s)
-            if 0.0 <= since_s < whole_s
+            if 0.0 <= since_s < whole_s - _SHORTEST_S
             else None
             for whole_s, parts in fades
         )
