@@ -16,7 +16,7 @@ from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
 
 FIRST_SEED = 1_000_000
-SETTINGS = Settings("sim_franka", 40, {"place": "abc"})
+SETTINGS = Settings("sim_franka", 40, "reference", {"place": "abc"})
 CONDITION = Condition("place", "ours", 400)
 
 
@@ -135,6 +135,7 @@ def test_a_finished_comparison_writes_table_figure_and_json_without_playing(chec
         (["--tasks", "reach_around"], "no --checkpoint"),
         (["--cell", "nowhere"], "nowhere"),
         (["--episodes", "0"], "positive"),
+        (["--runtime", "quick"], "reference"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_is_made(more, named, checkpoint, tmp_path, capsys):

@@ -39,6 +39,12 @@ def configure(latency: argparse.ArgumentParser) -> None:
     latency.add_argument("--episodes", type=int, default=50, help="unseen starts per condition (default: 50)")
     latency.add_argument("--seed", type=int, default=0, help="offset into the seeds kept for evaluation (default: 0)")
     latency.add_argument("--parallel", type=int, default=2, help="processes; they change no figure (default: 2)")
+    what = "of the engine: reference gives the same figures everywhere, auto the fast paths (default: reference)"
+    latency.add_argument("--runtime", default="reference", help=what)
+    latency.add_argument(
+        "--dds", type=int, default=0, metavar="N", help="then N episodes of ours over DDS"
+    )
+    latency.add_argument("--dds-added", default="0,400", help="latencies added there, ms (default: 0,400)")
     latency.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")
     latency.add_argument("--out", type=Path, help="folder of outcomes, continued if it holds some (default: a new one)")
     add_json_argument(latency)
@@ -47,6 +53,8 @@ def configure(latency: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play what is missing, then write table, figure and JSON."""
     from dp_benchmark.plots import load_pyplot
+    from dp_core.configuration import require_choice
+    from dp_policy.runtime.selection import RUNTIMES
     from dp_sim.cameras import choose_backend
 
     from dp_bringup.episodes import FIRST_EVALUATION_SEED
@@ -60,7 +68,8 @@ def run(args: argparse.Namespace) -> int:
         checkpoints, _words(args.methods), _numbers(args.added), _numbers(args.jittered), args.jitter
     )
     load_pyplot()  # says what to install where matplotlib is missing
-    settings = Settings(args.cell, args.base, check_checkpoints(checkpoints, args.cell))
+    require_choice("--runtime", args.runtime, RUNTIMES)
+    settings = Settings(args.cell, args.base, args.runtime, check_checkpoints(checkpoints, args.cell))
     choose_backend()  # once, not in each process
     first = FIRST_EVALUATION_SEED + args.seed
     seeds = range(first, first + args.episodes)
@@ -76,7 +85,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"\nto continue: the same command with --out {out}")
             raise
         summary = _write(out, campaign, args.episodes)
-    rows = summary.pop("rows")
+        rows = summary.pop("rows")
+        if args.dds:
+            rows += _play_over_dds(out, checkpoints, args, seeds[: args.dds])
     write_results(args.json, "benchmark latency", rows, {**summary, "folder": str(out), "seed": args.seed})
     return 0
 
@@ -151,6 +162,29 @@ def _play(
     if campaign.walls_s:
         mean_s = sum(campaign.walls_s) / len(campaign.walls_s)
         print(f"{len(campaign.walls_s)} episodes, {mean_s:.2f} s each in one process")
+
+
+def _play_over_dds(
+    out: Path, checkpoints: dict[str, Path], args: argparse.Namespace, seeds: range
+) -> list[dict[str, Any]]:
+    """Some conditions of ours through the real nodes; a condition that is done is not run again."""
+    from dp_benchmark.json_files import read_json, write_json
+
+    from dp_bringup.latency_benchmark.real_graph import describe, play_over_dds
+    from dp_bringup.progress import bar
+
+    conditions = [Condition(task, "ours", added) for task in checkpoints for added in _numbers(args.dds_added)]
+    rows = []
+    with bar(len(conditions) * len(seeds), "over DDS", "episode") as shown:
+        for condition in conditions:
+            folder = out / "dds" / f"{condition.name}-{len(seeds)}"
+            if not (folder / "row.json").is_file():
+                checkpoint = checkpoints[condition.task]
+                row = play_over_dds(folder, condition, checkpoint, args.cell, seeds, lambda _: shown.update())
+                write_json(folder / "row.json", row)
+            rows.append(read_json(folder / "row.json"))
+            print(describe(rows[-1]), flush=True)
+    return rows
 
 
 def _write(out: Path, campaign: Campaign, episodes: int) -> dict[str, Any]:

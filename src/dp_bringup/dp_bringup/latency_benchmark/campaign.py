@@ -30,11 +30,13 @@ class Settings:
     Attributes:
         cell: contract of the cell.
         base_ms: latency of an inference with nothing added.
+        runtime: of the engine; ``reference`` gives the same figures wherever they are made.
         checkpoints: task to policy id.
     """
 
     cell: str
     base_ms: int
+    runtime: str
     checkpoints: dict[str, str]
 
 
@@ -47,6 +49,7 @@ class Job:
     checkpoint: str
     cell: str
     base_ms: int
+    runtime: str = "reference"
 
 
 @functools.cache
@@ -55,17 +58,15 @@ def _world(task: str, cell: str) -> LatencyWorld:
 
 
 @functools.cache
-def _engine(checkpoint: str, continuity: str) -> Engine:
-    loaded = load_checkpoint(checkpoint)
-    loaded.policy.continuity = continuity
-    return Engine(loaded)
+def _engine(checkpoint: str, runtime: str, continuity: str) -> Engine:
+    return Engine(load_checkpoint(checkpoint), runtime=runtime, continuity=continuity)
 
 
 def play(job: Job) -> Outcome:
     """One episode; cells and engines are kept in this process for the next one."""
     condition = job.condition
     contract = load_contract(job.cell)
-    engine = _engine(job.checkpoint, "guided" if condition.method == "guided" else "auto")
+    engine = _engine(job.checkpoint, job.runtime, "guided" if condition.method == "guided" else "auto")
     steps = engine.loaded.config.action.steps
     method = make_method(condition.method, contract, steps, first_age_ns=job.base_ms * 1_000_000)
     mean_s = 1e-3 * (job.base_ms + condition.added_ms)
@@ -121,8 +122,9 @@ class Campaign:
         on_episode: Callable[[Condition, Outcome], None],
     ) -> None:
         """Play what is missing of the loaded conditions, seed by seed over all of them."""
+        shared = self._settings
         jobs = [
-            Job(condition, seed, str(checkpoints[condition.task]), self._settings.cell, self._settings.base_ms)
+            Job(condition, seed, str(checkpoints[condition.task]), shared.cell, shared.base_ms, shared.runtime)
             for seed in seeds
             for condition, done in self.outcomes.items()
             if seed not in done

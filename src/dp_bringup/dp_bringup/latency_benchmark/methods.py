@@ -108,6 +108,7 @@ class Compensated:
         self._schedule = InferenceSchedule(period_ns, steps, round(1e9 / slowest_hz), first_age_ns, latency_ns)
         self._memory = PlanMemory(period_ns)
         self._arrived: tuple[Chunk, ...] = ()
+        self._newest = 0
         self._seen_plan = self._reported = False
         self._mode: int | None = int(Mode.POLICY)
 
@@ -130,6 +131,7 @@ class Compensated:
         """Note its age and hand it to control."""
         self._schedule.published(arrival.observed_ns, t_ns)
         self._memory.remember(arrival.observed_ns, arrival.actions)
+        self._newest = arrival.number
         self._arrived = (absolute_chunk(arrival, self._contract, self._steps),)
 
     def command(self, t_ns: int, pose: Array, width: float) -> Command:
@@ -161,6 +163,10 @@ class Compensated:
     def _count(self, output: ControlOutput) -> None:
         for record in output.reports:
             self.tally.late += record.late
+            if record.stop_reason and record.chunk.chunk_id >= self._newest:
+                # Refused or ended before its time: as in the inference node, nothing goes on from it.
+                self._memory.clear()
+                self._schedule.drop()
             if self._reported:  # the first one joins no plan
                 self.tally.seams.append((record.seam_position_m, record.seam_rotation_rad))
             self._reported = True
