@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dp_policy.checkpoint import LoadedPolicy
 from dp_policy.policy import ObservationError
+from dp_policy.runtime.artefact import stored_runtime
 from dp_policy.runtime.selection import select_runtime
 
 
@@ -72,19 +73,31 @@ class Engine:
         seed: of the noise; each call draws the next numbers.
         warmup_runs: inferences on blank observations at construction, left out of the latency estimate.
         runtime: ``auto`` takes the fastest way to run the networks here that agrees with the plain one, ``int8`` admits
-            8-bit weights too, ``reference`` is the plain one, see :mod:`dp_policy.runtime.selection`.
+            8-bit weights too, ``reference`` is the plain one, see :mod:`dp_policy.runtime.selection`. The choice of an
+            export is taken as it is where it fits.
+        continuity: how chunks go on from the plan in execution, see :mod:`dp_policy.continuity`; None: as the policy is
+            set.
 
     Raises:
-        ConfigurationError: an unknown runtime.
+        ConfigurationError: an unknown runtime, or a continuity that this policy cannot do.
+        CheckpointError: the policy's folder is an export of another policy.
     """
 
     def __init__(
-        self, loaded: LoadedPolicy, num_threads: int = 1, seed: int = 0, warmup_runs: int = 3, runtime: str = "auto"
+        self,
+        loaded: LoadedPolicy,
+        num_threads: int = 1,
+        seed: int = 0,
+        warmup_runs: int = 3,
+        runtime: str = "auto",
+        continuity: str | None = None,
     ) -> None:
         torch.set_num_threads(num_threads)
         self.loaded = loaded
         self.latency = LatencyEstimate()
-        selection = select_runtime(loaded.policy, runtime, getattr(loaded, "runtime", None))
+        if continuity is not None:  # before the runtime is chosen: it makes a view of the policy as it is set
+            loaded.policy.continuity = continuity
+        selection = select_runtime(loaded.policy, runtime, stored_runtime(loaded))
         self.description = selection.description
         self._policy = selection.policy
         self._generator = torch.Generator().manual_seed(seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,17 +14,16 @@ from dp_policy.denoiser import Denoiser
 from dp_policy.encoders import ImageNetwork
 from dp_policy.policy import VisuomotorPolicy
 from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder
+from dp_policy.runtime.native.library import find_library, load_library
+from dp_policy.runtime.native.unet import NativeUnet
 from dp_policy.runtime.onednn_unet import OneDnnUnet, packing_available
 from dp_policy.runtime.processor import missing_flags
+from dp_policy.runtime.unavailable import RuntimeUnavailableError
 from dp_policy.unet1d import ConditionalUnet1d
 
 REFERENCE = "reference"
 #: Largest difference of a chunk from the plain one's, normalised units (the range of the data is 2), by precision.
 TOLERANCES = {"fp32": 1e-3, "bf16": 0.05, "int8": 0.15}
-
-
-class RuntimeUnavailableError(RuntimeError):
-    """A runtime cannot run this policy on this machine; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,19 @@ def _bfloat_encoder(policy: VisuomotorPolicy) -> nn.Module:
     return FastEncoder(encoder, networks)
 
 
-def denoiser_candidates() -> list[Candidate]:
-    """Ways to run the denoiser, besides the plain one."""
+def _native(bits: int, carried: Path | None) -> Callable[[VisuomotorPolicy], nn.Module]:
+    def build(policy: VisuomotorPolicy) -> nn.Module:
+        network = require_unet(policy)
+        return NativeUnet(network, policy.config.action.horizon, bits, load_library(find_library(carried)))
+
+    return build
+
+
+def denoiser_candidates(carried: Path | None = None) -> list[Candidate]:
+    """Ways to run the denoiser, besides the plain one; ``carried``: folder of an export with the compiled library."""
     return [
+        Candidate("native-bf16", "bf16", _native(16, carried)),
+        Candidate("native-int8", "int8", _native(8, carried)),
         Candidate("onednn-fp32", "fp32", _onednn(torch.float32)),
         Candidate("onednn-bf16", "bf16", _onednn(torch.bfloat16)),
     ]
@@ -97,7 +107,7 @@ def encoder_candidates() -> list[Candidate]:
 
 
 def with_parts(policy: VisuomotorPolicy, denoiser: Any = None, encoder: Any = None) -> VisuomotorPolicy:
-    """A view of the policy with parts exchanged; weights are shared and the policy itself stays as it is."""
+    """A view of the policy with parts exchanged; weights are shared, nothing set on it reaches the policy."""
     view = _view(policy)
     if denoiser is not None:
         view.head = _view(policy.head)

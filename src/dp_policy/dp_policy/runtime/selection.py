@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from dp_core.configuration import require_choice as check_choice
@@ -14,7 +15,6 @@ from dp_policy.runtime.candidate import (
     REFERENCE,
     TOLERANCES,
     Candidate,
-    RuntimeUnavailableError,
     denoiser_candidates,
     denoiser_of,
     encoder_candidates,
@@ -22,6 +22,7 @@ from dp_policy.runtime.candidate import (
 )
 from dp_policy.runtime.processor import processor_name
 from dp_policy.runtime.trial import Trial, chunks_of, fastest_ms, features_of, make_trial
+from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
 #: ``auto`` measures; ``int8`` measures too and also admits 8-bit weights; ``reference`` runs what the weights say.
 RUNTIMES = ("auto", "int8", REFERENCE)
@@ -36,6 +37,28 @@ class Choice:
 
     denoiser: str = REFERENCE
     encoder: str = REFERENCE
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A choice made before, by an export.
+
+    Attributes:
+        choice: taken where the processor is the same.
+        processor: its name.
+        num_threads: the choice was measured with.
+        folder: which may hold the compiled library.
+    """
+
+    choice: Choice
+    processor: str
+    num_threads: int
+    folder: Path
+
+    @property
+    def fits(self) -> bool:
+        """Whether the measurements hold here."""
+        return self.processor == processor_name() and self.num_threads == torch.get_num_threads()
 
 
 @dataclass(frozen=True)
@@ -85,34 +108,40 @@ class Selection:
         return "; ".join([chosen, *map(str, self.verdicts)])
 
 
-def select_runtime(policy: Policy, runtime: str = "auto", stored: Choice | None = None) -> Selection:
+def select_runtime(policy: Policy, runtime: str = "auto", stored: Stored | None = None) -> Selection:
     """Choose how to run a policy.
 
     Args:
         policy: in evaluation mode, float32.
         runtime: one of ``RUNTIMES``.
-        stored: a choice made before, taken without measuring if it runs here and agrees with the plain path.
+        stored: a choice made before, taken without measuring if it fits, runs here and agrees with the plain path.
+            If it has 8-bit weights, these are admitted here too.
 
     Raises:
         ConfigurationError: an unknown runtime.
     """
     check_choice("runtime", runtime, RUNTIMES)
-    if runtime == REFERENCE:
-        return Selection(policy, source="asked for")
     if not isinstance(policy, VisuomotorPolicy):
         return Selection(policy, source=f"{type(policy).__name__} has no parts to exchange")
+    if runtime == REFERENCE:
+        return Selection(with_parts(policy), source="asked for")
     return _Contest(policy, runtime, stored).hold()
 
 
 class _Contest:
     """One start-up's measurements and comparisons."""
 
-    def __init__(self, policy: VisuomotorPolicy, runtime: str, stored: Choice | None) -> None:
-        self._policy, self._runtime, self._stored = policy, runtime, stored
+    def __init__(self, policy: VisuomotorPolicy, runtime: str, stored: Stored | None) -> None:
+        self._policy = policy
+        self._carried = None if stored is None else stored.folder
+        self._stored = stored.choice if stored is not None and stored.fits else None
+        known = {item.name: item.precision for item in denoiser_candidates()}
+        bytes_held = stored is not None and known.get(stored.choice.denoiser) == "int8"
+        self._bytes = runtime == "int8" or bytes_held
         self._trial: Trial = make_trial(policy)
         self._features = features_of(policy, self._trial)
         self._expected = chunks_of(policy, self._features)
-        source = f"measured on {processor_name()}" if stored is None else "stored with the policy"
+        source = f"measured on {processor_name()}" if self._stored is None else "stored by the export"
         self._selection = Selection(policy, source=source)
 
     def hold(self) -> Selection:
@@ -127,10 +156,9 @@ class _Contest:
         return self._selection
 
     def _denoisers(self) -> list[Candidate]:
-        admitted = [item for item in denoiser_candidates() if item.precision != "int8" or self._runtime == "int8"]
-        stored = [item for item in denoiser_candidates() if self._stored and item.name == self._stored.denoiser]
-        known = denoiser_of(self._policy) is not None
-        return list(dict.fromkeys([*admitted, *stored])) if known else []
+        if denoiser_of(self._policy) is None:
+            return []
+        return [item for item in denoiser_candidates(self._carried) if item.precision != "int8" or self._bytes]
 
     def _encoders(self) -> list[Candidate]:
         return encoder_candidates() if self._policy.config.observation.cameras else []
@@ -145,7 +173,7 @@ class _Contest:
         if stored in built and self._agrees(part, known[stored], built[stored], None):
             return stored, built[stored]
         self._selection.source = f"measured on {processor_name()}, as the stored {part} {stored} does not run here"
-        others = [item for item in candidates if item.name != stored and item.precision != "int8"]
+        others = [item for item in candidates if item.name != stored]
         return self._fastest(part, known, self._build(part, others))
 
     def _build(self, part: str, candidates: list[Candidate]) -> dict[str, nn.Module]:
@@ -208,4 +236,4 @@ def evaluation(policy: VisuomotorPolicy, features: Tensor) -> Callable[[], objec
     return lambda: denoiser.denoise(sample, prepared, 0)
 
 
-__all__ = ["RUNTIMES", "Choice", "Selection", "Verdict", "evaluation", "select_runtime"]
+__all__ = ["RUNTIMES", "Choice", "Selection", "Stored", "Verdict", "evaluation", "select_runtime"]

@@ -1,0 +1,209 @@
+"""The engine takes the fastest runtime that agrees with the plain one, and says why; exports remember it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dp_core.configuration import ConfigurationError
+from dp_policy.checkpoint import CheckpointError, LoadedPolicy, load_checkpoint, save_checkpoint
+from dp_policy.config import PolicyConfig
+from dp_policy.engine import Engine
+from dp_policy.policy import VisuomotorPolicy
+from dp_policy.runtime import candidate, processor, selection, trial
+from dp_policy.runtime.artefact import RUNTIME_FILE, export_policy, load_policy_or_export
+from dp_policy.runtime.native import library
+from dp_policy.runtime.selection import Choice, Verdict, select_runtime
+from dp_policy.runtime.unavailable import RuntimeUnavailableError
+
+#: Predictions of the clean chunk: an untrained network's noise predictions would be blown up by the sampler.
+SAMPLER = {"prediction": "sample", "inference_steps": 3}
+
+
+def saved(config: PolicyConfig, folder: Path, seed: int = 0) -> LoadedPolicy:
+    torch.manual_seed(seed)
+    save_checkpoint(folder, VisuomotorPolicy(config), {})
+    return load_checkpoint(folder)
+
+
+@pytest.fixture
+def loaded(small_config: Callable[..., PolicyConfig], tmp_path: Path) -> LoadedPolicy:
+    return saved(small_config(diffusion=SAMPLER), tmp_path / "checkpoint")
+
+
+def times(monkeypatch: pytest.MonkeyPatch, **faster: float) -> None:
+    """Let the measurement say what it would on another processor: 10 ms, and less for some names."""
+
+    def fixed(functions: dict, rounds: int) -> dict[str, float]:
+        return {name: faster.get(name.replace("-", "_"), 10.0) for name in functions}
+
+    monkeypatch.setattr(selection, "fastest_ms", fixed)
+
+
+def require(name: str, policy: VisuomotorPolicy) -> None:
+    known = {item.name: item for item in [*candidate.denoiser_candidates(), *candidate.encoder_candidates()]}
+    try:
+        known[name].build(policy)
+    except RuntimeUnavailableError as error:
+        pytest.skip(str(error))
+
+
+def test_fastest_is_taken_and_described(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("onednn-fp32", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, onednn_fp32=2.0)
+    chosen = select_runtime(loaded.policy)
+    assert chosen.choice == Choice("onednn-fp32", "reference")
+    assert "denoiser onednn-fp32, encoder reference (measured on " in chosen.description
+    assert "denoiser reference: 10.00 ms" in chosen.description
+    assert "denoiser onednn-fp32: 2.00 ms, differs by" in chosen.description
+    assert "native-int8" not in chosen.description
+
+
+def test_ties_go_to_the_plain_path(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    times(monkeypatch, native_bf16=9.5, onednn_fp32=9.4, bf16=9.3)
+    assert select_runtime(loaded.policy).choice == Choice()
+
+
+def test_too_large_a_difference_is_refused_with_the_numbers(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("onednn-bf16", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, onednn_bf16=1.0, onednn_fp32=5.0)
+    monkeypatch.setitem(candidate.TOLERANCES, "bf16", 1e-9)
+    chosen = select_runtime(loaded.policy)
+    assert chosen.choice.denoiser == "onednn-fp32"
+    refused = next(verdict for verdict in chosen.verdicts if verdict.name == "onednn-bf16")
+    assert refused.difference is not None and refused.difference > 1e-9
+    assert "refused: more than 1e-09 from the plain path" in chosen.description
+
+
+def test_missing_instructions_and_compilers_are_named(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(processor, "processor_flags", lambda: frozenset({"avx2"}))
+    chosen = select_runtime(loaded.policy)
+    assert "denoiser native-bf16: refused: the processor has no avx512f" in chosen.description
+    assert "encoder bf16: refused: the processor has no avx512_bf16" in chosen.description
+    monkeypatch.setattr(processor, "processor_flags", lambda: frozenset(library.NEEDED_FLAGS))
+    monkeypatch.setenv("DP_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    assert "no C++ compiler (g++, clang++, c++)" in select_runtime(loaded.policy).description
+
+
+def test_eight_bits_only_if_asked(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("native-int8", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, native_int8=1.0, native_bf16=2.0)
+    assert select_runtime(loaded.policy).choice.denoiser == "native-bf16"
+    assert select_runtime(loaded.policy, "int8").choice.denoiser == "native-int8"
+
+
+def test_reference_is_what_the_weights_say(loaded: LoadedPolicy) -> None:
+    chosen = select_runtime(loaded.policy, "reference")
+    assert chosen.choice == Choice() and chosen.verdicts == []
+    features = torch.ones(1, loaded.policy.head.condition_dim)  # type: ignore[union-attr]
+    plans = [
+        policy.plan(features, generator=torch.Generator().manual_seed(1)) for policy in (loaded.policy, chosen.policy)
+    ]
+    torch.testing.assert_close(plans[0], plans[1], atol=0.0, rtol=0.0)
+
+
+def test_unknown_runtimes_are_errors(loaded: LoadedPolicy) -> None:
+    with pytest.raises(ConfigurationError, match="auto, int8, reference"):
+        Engine(loaded, runtime="fastest")
+
+
+@pytest.mark.parametrize("method", ["flow", "two_step", "regression", "lstm_gmm"])
+def test_every_method_runs(method: str, small_config: Callable[..., PolicyConfig], tmp_path: Path) -> None:
+    config = small_config().to_dict() | {"method": method, "action": {"horizon": 8, "steps": 4}}
+    config.pop("diffusion")
+    if method == "lstm_gmm":
+        config.pop("denoiser")
+        config["action"] = {"horizon": 1, "steps": 1}
+    loaded = saved(PolicyConfig.from_dict(config), tmp_path / "checkpoint")
+    fast, plain = (Engine(loaded, warmup_runs=0, runtime=runtime) for runtime in ("auto", "reference"))
+    observation = plain.blank_observation()
+    np.testing.assert_allclose(fast.infer(*observation).actions, plain.infer(*observation).actions, atol=0.1)
+
+
+def test_setting_continuity_reaches_no_other_engine(loaded: LoadedPolicy) -> None:
+    engines = [Engine(loaded, warmup_runs=0, runtime="reference", continuity=choice) for choice in ("none", "coherent")]
+    assert [engine._policy.continuity for engine in engines] == ["none", "coherent"]
+
+
+def test_export_is_a_checkpoint_that_needs_no_measuring(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    require("native-int8", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, native_int8=1.0)
+    report = export_policy(loaded, tmp_path / "export", 1, "int8")
+    assert report.choice == Choice("native-int8", "reference")
+    assert (tmp_path / "export" / report.library).is_file()
+    exported = load_policy_or_export(tmp_path / "export")
+    assert exported.policy_id == loaded.policy_id == report.policy_id
+
+    def measured(*_: object) -> dict:
+        raise AssertionError("measured although the choice is stored")
+
+    monkeypatch.setattr(selection, "fastest_ms", measured)
+    description = Engine(exported, warmup_runs=0).description
+    assert description.startswith("denoiser native-int8, encoder reference (stored by the export)")
+
+
+def test_export_carries_the_library_to_computers_without_a_compiler(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    require("native-bf16", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, native_bf16=1.0)
+    export_policy(loaded, tmp_path / "export")
+    monkeypatch.setenv("DP_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", "")
+    assert Engine(load_policy_or_export(tmp_path / "export"), warmup_runs=0).description.startswith(
+        "denoiser native-bf16"
+    )
+
+
+def test_choice_of_another_processor_is_made_anew(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    times(monkeypatch, onednn_fp32=1.0)
+    export_policy(loaded, tmp_path / "export")
+    monkeypatch.setattr(selection, "processor_name", lambda: "another")
+    times(monkeypatch)
+    assert Engine(load_policy_or_export(tmp_path / "export"), warmup_runs=0).description.startswith(
+        "denoiser reference, encoder reference (measured on another)"
+    )
+
+
+def test_export_of_another_policy_is_refused(
+    loaded: LoadedPolicy, small_config: Callable[..., PolicyConfig], tmp_path: Path
+) -> None:
+    export_policy(loaded, tmp_path / "export", precision="reference")
+    other = saved(small_config(), tmp_path / "other", seed=1)
+    numbers = json.loads((tmp_path / "export" / RUNTIME_FILE).read_text())
+    (other.path / RUNTIME_FILE).write_text(json.dumps(numbers))
+    with pytest.raises(CheckpointError, match=f"of policy {loaded.policy_id}"):
+        load_policy_or_export(other.path)
+    (other.path / RUNTIME_FILE).write_text("{")
+    with pytest.raises(CheckpointError, match="damaged"):
+        load_policy_or_export(other.path)
+    with pytest.raises(CheckpointError, match="the checkpoint itself"):
+        export_policy(loaded, loaded.path)
+
+
+def test_trials_look_like_observations(loaded: LoadedPolicy) -> None:
+    window = trial.make_trial(loaded.policy).images["front"]  # type: ignore[arg-type]
+    assert window.shape == (1, 1, 32, 32, 3) and window.dtype == torch.uint8
+    assert 10 < float(window.float().std()) < 100
+    assert torch.equal(window, trial.make_trial(loaded.policy).images["front"])  # type: ignore[arg-type]
+
+
+def test_verdicts_read_as_text() -> None:
+    assert str(Verdict("denoiser", "a", 1.5, 0.0123)) == "denoiser a: 1.50 ms, differs by 0.012"
+    assert str(Verdict("encoder", "b", reason="refused: x")) == "encoder b: refused: x"
+    assert dataclasses.asdict(Choice()) == {"denoiser": "reference", "encoder": "reference"}
