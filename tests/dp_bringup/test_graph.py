@@ -22,6 +22,21 @@ def test_deploy_graph_has_the_policy_and_no_operator(tmp_path):
     assert names(nodes) == {"sim_node", "control_node", "policy_node", "recorder_node", "teleop_node"}
 
 
+def test_the_policy_is_told_what_was_chosen(tmp_path):
+    choices = {
+        "runtime": "reference",
+        "continuity": "none",
+        "policy_seed": "5",
+        "dry_run": "true",
+        "actions_per_chunk": "4",
+    }
+    nodes = build_graph("deploy", cell="sim_franka", checkpoint=str(tmp_path), seed="3", autostart="false", **choices)
+    policy = next(node for node in nodes if node.executable == "policy_node").parameters
+    assert (policy["runtime"], policy["continuity"], policy["actions_per_chunk"]) == ("reference", "none", 4)
+    assert policy["dry_run"] is True and policy["autostart"] is False
+    assert policy["seed"] == 5, "the option seed is that of the scene"
+
+
 def test_a_scored_policy_runs_without_the_node_that_a_person_takes_over_with(tmp_path):
     alone = build_graph("deploy", cell="sim_franka", checkpoint=str(tmp_path), teleop="false")
     assert "teleop_node" not in names(alone)

@@ -58,7 +58,33 @@ OPTIONS = (
         ("deploy",),
     ),
     GraphOption("checkpoint", "", "folder of the trained policy (model.safetensors, checkpoint.json)", ("deploy",)),
+    GraphOption("runtime", "auto", "what runs the policy's networks: auto, int8 or reference", ("deploy",)),
+    GraphOption(
+        "continuity",
+        "auto",
+        "how a chunk goes on from the one before: auto, prefix, guided, warm_start, coherent or none",
+        ("deploy",),
+    ),
+    GraphOption("actions_per_chunk", 0, "actions executed of each chunk; 0: as the policy was trained", ("deploy",)),
+    GraphOption("policy_seed", 0, "seed of the policy's noise", ("deploy",)),
+    GraphOption(
+        "dry_run",
+        False,
+        "the policy plans, in any mode, where nothing listens: the arm does not move by it",
+        ("deploy",),
+    ),
+    GraphOption("autostart", True, "the policy starts itself; false: by its lifecycle services", ("deploy",)),
 )
+
+# Parameters of the policy node by the option that sets them.
+_POLICY_PARAMETERS = {
+    "runtime": "runtime",
+    "continuity": "continuity",
+    "actions_per_chunk": "actions_per_chunk",
+    "seed": "policy_seed",
+    "dry_run": "dry_run",
+    "autostart": "autostart",
+}
 
 
 def options_of(mode: str) -> tuple[GraphOption, ...]:
@@ -109,8 +135,9 @@ def _policy(values: dict[str, Any], shared: dict[str, Any]) -> NodeSpec:
     """The policy node; nodes may start elsewhere, so the checkpoint is made absolute when it lies here."""
     if not values["checkpoint"]:
         raise ConfigurationError("checkpoint: missing; give the folder that `dp train` wrote")
-    checkpoint = str(Path(values["checkpoint"]).resolve())
-    return _node("dp_policy_node", "policy_node", {**shared, "checkpoint": checkpoint})
+    chosen = {name: values[option] for name, option in _POLICY_PARAMETERS.items()}
+    chosen["checkpoint"] = str(Path(values["checkpoint"]).resolve())
+    return _node("dp_policy_node", "policy_node", {**shared, **chosen})
 
 
 def _simulator(values: dict[str, Any]) -> NodeSpec:
