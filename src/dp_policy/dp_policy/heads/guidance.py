@@ -2,9 +2,9 @@
 
 The denoiser gives for a noisy sequence x = s a + n e (a: actions, e: noise; s^2 + n^2 = 1 in diffusion, s = t and
 n = 1 - t in flow matching) its estimate c(x) of a. Let the plan Y be what is known of a, each action to a degree W
-between 0 and 1. With a | x taken as N(c(x), r^2 I), the score of Y at x is J^T W (Y - c) / r^2, J = dc/dx (pseudo-inverse
-guidance, Song et al. 2023), and r^2 = n^2 / (s^2 + n^2) is exact for actions of unit variance. By Tweedie's formula,
-c = (x + n^2 score(x)) / s, the estimate becomes
+between 0 and 1. With a | x taken as N(c(x), r^2 I), the score of Y at x is J^T W (Y - c) / r^2 with J = dc/dx, and
+r^2 = n^2 / (s^2 + n^2) is exact for actions of unit variance (pseudo-inverse guidance, Song et al. 2023). By Tweedie's
+formula, c = (x + n^2 score(x)) / s, the estimate becomes
 
     c' = c + w J^T W (Y - c),    w = min(limit n, (s^2 + n^2) / s),
 
