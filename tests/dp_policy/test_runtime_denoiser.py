@@ -61,6 +61,25 @@ def test_evaluations_agree(candidate: Candidate, network: str, small_config: Cal
         assert float((result - expected).abs().max()) < EVALUATION_TOLERANCES[candidate.precision]
 
 
+@pytest.mark.parametrize("changes", [{}, {"causal": False}, {"condition_layers": 1}], ids=str)
+@pytest.mark.parametrize("name", ["onednn-fp32", "onednn-bf16"])
+@torch.inference_mode()
+def test_transformers_agree(name: str, changes: dict, small_config: Callable[..., PolicyConfig]) -> None:
+    transformer = {"layers": 2, "heads": 2, "width": 32, **changes}
+    policy = build_policy(small_config, kind="transformer", transformer=transformer)
+    candidate = next(item for item in CANDIDATES if item.name == name)
+    plain, fast = denoiser_of(policy), built(candidate, policy)
+    assert plain is not None
+    torch.nn.init.normal_(plain.head.weight, std=0.2)  # type: ignore[arg-type,union-attr]
+    condition, steps = torch.randn(2, policy.head.condition_dim), torch.tensor([99, 40, 3])
+    for count, observations in ((1, 1), (6, 2)):
+        sample = torch.randn(count, 16, 10)
+        expected = plain.denoise(sample, plain.prepare(condition[:observations], steps), 1)
+        result = fast.denoise(sample, fast.prepare(condition[:observations], steps), 1)
+        assert float(expected.std()) > 0.3
+        assert float((result - expected).abs().max()) < EVALUATION_TOLERANCES[candidate.precision]
+
+
 @pytest.mark.parametrize("candidate", CANDIDATES, ids=lambda item: item.name)
 @torch.inference_mode()
 def test_marked_actions_are_seen(candidate: Candidate, small_config: Callable[..., PolicyConfig]) -> None:
@@ -132,7 +151,7 @@ def test_tables_of_many_samplers_are_not_all_kept(small_config: Callable[..., Po
     assert len(native._films._tables) == native._films.MOST_TABLES
 
 
-def test_transformers_are_refused_by_name(small_config: Callable[..., PolicyConfig]) -> None:
+def test_compiled_kernels_refuse_transformers_by_name(small_config: Callable[..., PolicyConfig]) -> None:
     policy = VisuomotorPolicy(
         small_config(denoiser={"kind": "transformer", "transformer": {"layers": 1, "heads": 2, "width": 16}})
     )

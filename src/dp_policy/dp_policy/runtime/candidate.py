@@ -16,9 +16,12 @@ from dp_policy.policy import VisuomotorPolicy
 from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder
 from dp_policy.runtime.native.library import find_library, load_library
 from dp_policy.runtime.native.unet import NativeUnet
-from dp_policy.runtime.onednn_unet import OneDnnUnet, packing_available
+from dp_policy.runtime.onednn_transformer import OneDnnTransformer
+from dp_policy.runtime.onednn_unet import OneDnnUnet
+from dp_policy.runtime.packed_product import packing_available
 from dp_policy.runtime.processor import missing_flags
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
+from dp_policy.transformer1d import DiffusionTransformer
 from dp_policy.unet1d import ConditionalUnet1d
 
 REFERENCE = "reference"
@@ -66,12 +69,14 @@ def require_bfloat16() -> None:
 
 def _onednn(dtype: torch.dtype) -> Callable[[VisuomotorPolicy], nn.Module]:
     def build(policy: VisuomotorPolicy) -> nn.Module:
-        network = require_unet(policy)
+        network = denoiser_of(policy)
         if dtype == torch.bfloat16:
             require_bfloat16()
         if not packing_available(dtype):
             raise RuntimeUnavailableError("this build of torch has no packed oneDNN products")
-        return OneDnnUnet(network, policy.config.action.horizon, dtype)
+        if isinstance(network, DiffusionTransformer):
+            return OneDnnTransformer(network, policy.config.action.horizon, dtype)
+        return OneDnnUnet(require_unet(policy), policy.config.action.horizon, dtype)
 
     return build
 
