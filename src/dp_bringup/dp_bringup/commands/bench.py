@@ -9,6 +9,7 @@ from typing import Any
 from dp_core.contract import config_directory
 
 from dp_bringup.errors import CommandError
+from dp_bringup.policy_bench import command as policy_bench
 from dp_bringup.results import add_json_argument, write_results
 from dp_bringup.soak import command as soak
 
@@ -19,6 +20,10 @@ EXAMPLES = """examples:
   dp bench control --parts tracking --motions 20 --seed 100
   dp bench control --parts faults --episodes 10000 --workers 4
   dp bench control --json control.json
+  dp bench policy --out runs/bench_policy
+  dp bench policy --quick
+  dp bench policy --threads 1 --rounds 20 --json policy.json
+  dp bench policy --checkpoint runs/latest/checkpoint --runtime int8
   dp bench soak runs/latest/checkpoint --task place --minutes 30"""
 SUMMARY = ("jitter_p99_ratio", "jerk_ratio", "velocity_step_ratio", "limit_violations")
 Row = dict[str, Any]
@@ -26,7 +31,7 @@ Row = dict[str, Any]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="control|soak")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="control|policy|soak")
     control = actions.add_parser(
         "control",
         help="period of the loop, smoothness of the motion, fault episodes",
@@ -51,6 +56,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     control.add_argument("--seed", type=int, default=0, help="of the first motion and the first fault episode")
     control.add_argument("--out", type=Path, help="folder of tables, figures and logs (default: a new one under runs/)")
     add_json_argument(control)
+    policy_bench.configure(
+        actions.add_parser(
+            "policy",
+            help="ms and memory per chunk, as published and by the engine",
+            description=policy_bench.DESCRIPTION,
+        )
+    )
     soak.configure(
         actions.add_parser(
             "soak",
@@ -64,8 +76,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure the chosen parts; 1 when a limit was violated."""
-    if args.action == "soak":
-        return soak.run(args)
+    if args.action != "control":
+        return {"policy": policy_bench, "soak": soak}[args.action].run(args)
     from dp_bringup.run_folder import new_run_folder, only_worker
 
     parts = _check(args)
