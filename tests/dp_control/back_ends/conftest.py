@@ -12,7 +12,7 @@ import pytest
 import rclpy
 from dp_core.contract import load_contract
 from dp_ros.executor import LeanExecutor
-from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 CONTRACT = load_contract("sim_franka")
@@ -25,6 +25,14 @@ def robot_contract(**robot):
     return dataclasses.replace(CONTRACT, control=control, robot=dataclasses.replace(CONTRACT.robot, **robot))
 
 
+class Turn:
+    """``await Turn()`` in an action of the robot: its executor does something else meanwhile."""
+
+    def __await__(self):
+        time.sleep(0.002)
+        yield
+
+
 class Side:
     """A node that spins in a thread."""
 
@@ -33,14 +41,23 @@ class Side:
         self.node.failure = ""  # as dp_ros's workers expect of a node
         self.executor = executor_class(context=context)
         self.executor.add_node(self.node)
+        self._closed = threading.Event()
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
 
     def _spin(self):
-        try:
-            self.executor.spin()
-        except rclpy.executors.ExternalShutdownException:
-            pass
+        while not self._closed.is_set():
+            if isinstance(self.executor, LeanExecutor):
+                self.executor.spin_until(self._closed.is_set)
+            else:
+                self.executor.spin_once(0.01)
+
+    def close(self):
+        """End the thread before what it uses is taken away."""
+        self._closed.set()
+        self.executor.wake()
+        self.thread.join()
+        self.executor.shutdown()
 
     def now_ns(self):
         return self.node.get_clock().now().nanoseconds
@@ -55,12 +72,12 @@ class Bench:
         # A namespace of its own: entities of the test before may take a while to disappear.
         namespace = f"bench_{next(_COUNTER)}"
         self.control = Side("control", namespace, LeanExecutor, self.context)
-        self.robot = Side("robot", namespace, MultiThreadedExecutor, self.context)
+        self.robot = Side("robot", namespace, SingleThreadedExecutor, self.context)
         self.listener: Side | None = None
         self.made = []
 
     def listen(self, message_type, topic, callback):
-        """Subscribe outside the robot's executor: rclpy's multi-threaded one spins and starves fast senders."""
+        """Subscribe outside the robot's executor, which is slower than fast senders."""
         if self.listener is None:
             namespace = self.control.node.get_namespace()
             self.listener = Side("listener", namespace, SingleThreadedExecutor, self.context)
@@ -71,25 +88,31 @@ class Bench:
         self.made.append(made)
         return made
 
-    def cycle(self, until, what, step=lambda t_ns: None, timeout_s=10.0):
-        """Run 100 cycles a second until ``until()`` holds; returns the seconds it took."""
-        begun = time.monotonic()
+    def cycle(self, until, what, step=lambda t_ns: None, timeout_s=30.0):
+        """Run 100 cycles a second until ``until()`` holds.
+
+        Returns the seconds it took by the number of cycles: a pause of the whole machine is no time of the test.
+        """
+        begun, cycles = time.monotonic(), 0
         while not until():
             assert time.monotonic() - begun < timeout_s, f"waited {timeout_s} s in vain for {what}"
             step(self.control.now_ns())
             time.sleep(0.01)
-        return time.monotonic() - begun
+            cycles += 1
+        return 0.01 * cycles
+
+    def turn(self):
+        return Turn()
 
     def run_for(self, seconds, step):
         end = time.monotonic() + seconds
-        self.cycle(lambda: time.monotonic() > end, "the end", step, seconds + 5)
+        self.cycle(lambda: time.monotonic() > end, "the end", step, seconds + 30)
 
     def close(self):
         """In the order of a node: its executor ends first."""
         sides = [side for side in (self.control, self.robot, self.listener) if side is not None]
         for side in sides:
-            side.executor.shutdown(timeout_sec=2.0)
-            side.thread.join(timeout=2.0)
+            side.close()
         for made in self.made:
             made.close()
         for side in sides:

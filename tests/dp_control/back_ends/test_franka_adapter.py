@@ -26,7 +26,7 @@ class Robot:
         self.mode, self.errors, self.last_errors = MOVE, (), ()
         self.broadcasting, self.recovers, self.recoveries, self.thresholds = True, True, 0, []
         self.after_recovery = MOVE
-        node = bench.robot.node
+        self._turn, node = bench.turn, bench.robot.node
         reliability = QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT
         self._message = FrankaRobotState()
         self._publisher = node.create_publisher(
@@ -65,9 +65,11 @@ class Robot:
         response.success = True
         return response
 
-    def _recover(self, handle):
+    async def _recover(self, handle):
         self.recoveries += 1
-        time.sleep(0.2)
+        end = time.monotonic() + 0.2
+        while time.monotonic() < end:
+            await self._turn()
         if self.recovers:
             self.mode, self.errors = self.after_recovery, ()
             handle.succeed()

@@ -1,10 +1,10 @@
 """One contract for all gripper back ends, over real DDS: a peer plays the gripper, with real action servers."""
 
 import sys
-import threading
 import time
 
 import pytest
+from action_msgs.msg import GoalStatus
 from dp_control.grippers import make_gripper
 from dp_core.configuration import ConfigurationError
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -39,7 +39,7 @@ class ActionHand:
     def __init__(self, bench, actions, width_of):
         self.goals, self.ended, self.active, self.most_active = [], [], 0, 0
         self.accepts, self.fails, self.seconds = True, False, 0.05
-        self._width_of, self._lock = width_of, threading.Lock()
+        self._width_of, self._turn = width_of, bench.turn
         self._servers = [
             ActionServer(
                 bench.robot.node,
@@ -61,17 +61,15 @@ class ActionHand:
         self.goals.append(goal)
         return GoalResponse.ACCEPT if self.accepts else GoalResponse.REJECT
 
-    def _execute(self, handle):
-        with self._lock:
-            self.active += 1
-            self.most_active = max(self.most_active, self.active)
+    async def _execute(self, handle):
+        self.active += 1
+        self.most_active = max(self.most_active, self.active)
         end = time.monotonic() + self.seconds
         while time.monotonic() < end and not handle.is_cancel_requested:
-            time.sleep(0.005)
+            await self._turn()
         kind = type(handle.request).__name__.partition("_")[0]
         result = sys.modules[type(handle.request).__module__].__dict__[f"{kind}_Result"]()
-        with self._lock:
-            self.active -= 1
+        self.active -= 1
         if handle.is_cancel_requested:
             handle.canceled()
         elif self.fails:
@@ -161,26 +159,28 @@ def test_every_gripper_is_missed_found_and_told_widths(kind, bench, gripper):
 def test_sending_never_waits(kind, bench, gripper):
     """Neither without a gripper nor with one; the control thread has 4 ms for everything."""
     for _ in range(2):
-        begun = time.perf_counter()
+        took_s = []
         for k in range(20):
+            begun = time.perf_counter()
             send(bench, gripper, OPEN if k % 2 else CLOSED)
             gripper.step(bench.control.now_ns())
             gripper.problem(bench.control.now_ns())
-        assert (time.perf_counter() - begun) / 20 < 0.004
+            took_s.append(time.perf_counter() - begun)
+        assert sorted(took_s)[10] < 0.004, "on a busy machine one of them may be interrupted, but not most"
         PLAYERS[kind](bench)
         bench.cycle(lambda: gripper.problem(bench.control.now_ns()) == "", "the gripper to be found", gripper.step)
 
 
 @ACTIONS
 def test_a_newer_width_replaces_the_goal_in_flight(kind, bench, gripper, ready):
-    ready.seconds = 5.0
+    ready.seconds = 600.0
     send(bench, gripper, CLOSED)
     bench.cycle(lambda: ready.active == 1, "the first goal", gripper.step)
     ready.seconds = 0.05
     send(bench, gripper, OPEN)
-    took_s = bench.cycle(lambda: len(ready.ended) == 2, "the second goal", gripper.step)
+    bench.cycle(lambda: len(ready.ended) == 2, "the second goal", gripper.step)
     assert ready.widths == pytest.approx([CLOSED, OPEN])
-    assert took_s < 1.0 and ready.most_active == 1
+    assert ready.ended == [GoalStatus.STATUS_CANCELED, GoalStatus.STATUS_SUCCEEDED] and ready.most_active == 1
     bench.run_for(0.3, gripper.step)
     assert len(ready.goals) == 2
 
@@ -193,9 +193,10 @@ def test_many_changes_while_the_hand_is_slow_do_not_flood_it(kind, bench, grippe
         bench.run_for(0.02, gripper.step)
     send(bench, gripper, CLOSED)
     ready.seconds = 0.05
-    bench.run_for(1.0, gripper.step)
-    assert ready.most_active == 1 and len(ready.goals) <= 12
-    assert ready.widths[-1] == pytest.approx(CLOSED)
+    done = lambda: len(ready.ended) == len(ready.goals) > 0 and ready.widths[-1] == pytest.approx(CLOSED)  # noqa: E731
+    bench.cycle(done, "the last width", gripper.step)
+    bench.run_for(0.3, gripper.step)
+    assert ready.most_active == 1 and len(ready.goals) <= 12 and done()
 
 
 @ACTIONS
@@ -216,8 +217,9 @@ def test_a_gripper_that_refuses_is_told_about_and_used_again_when_it_accepts(kin
 
 @pytest.mark.parametrize("kind", ["franka"])
 def test_franka_small_widths_are_grasps_that_take_any_object_and_large_ones_moves(kind, bench, gripper, ready):
-    for width in (OPEN, 0.05, 0.03, 0.01):
+    for count, width in enumerate((OPEN, 0.05, 0.03, 0.01), start=1):
         send(bench, gripper, width)
+        bench.cycle(lambda count=count: len(ready.ended) >= min(count, 3), f"width {width}", gripper.step)
         bench.run_for(0.3, gripper.step)
     kinds = [type(goal).__name__ for goal in ready.goals]
     assert kinds == ["Move_Goal", "Move_Goal", "Grasp_Goal"], "a second grasp makes a real hand hang"
