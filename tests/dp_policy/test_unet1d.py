@@ -77,6 +77,21 @@ def test_winograd_stays_out_of_half_precision() -> None:
         torch.testing.assert_close(output, results[0], rtol=0, atol=0)
 
 
+def test_guidance_differentiates_the_fast_convolution() -> None:
+    """A frozen network differentiated by its input, as guidance does: matrix products, and torch's own gradient."""
+    network, condition, steps = ConditionalUnet1d(10, 12, TINY).requires_grad_(False), torch.randn(1, 12), torch.ones(1)
+    pull, gradients = torch.randn(1, 16, 10), []
+    for backend in ("auto", "native"):
+        set_conv_backend(network, backend)
+        chunk = torch.linspace(-1, 1, 160).view(1, 16, 10).requires_grad_()
+        gradients.append(torch.autograd.grad(network(chunk, steps, condition), chunk, pull)[0])
+    torch.testing.assert_close(*gradients)
+    first, x = network.down_modules[0][0].residual_conv, torch.randn(1, 10, 16, requires_grad=True)
+    first.backend = "auto"
+    assert "Convolution" not in type(first(x).grad_fn).__name__
+    assert "Convolution" in type(first.requires_grad_(True)(x).grad_fn).__name__
+
+
 def test_film_in_two_halves_is_the_published_projection() -> None:
     """Sum of the halves = Linear(Mish(cat(step features, condition))), block by block."""
     network = ConditionalUnet1d(10, 12, TINY)

@@ -39,7 +39,8 @@ class Conv1d(nn.Conv1d):
     def _fastest(self, x: Tensor) -> str:
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return "native"
-        if x.shape[0] <= LARGEST_UNFOLDED_BATCH and not torch.is_grad_enabled():
+        trains = torch.is_grad_enabled() and self.weight.requires_grad
+        if x.shape[0] <= LARGEST_UNFOLDED_BATCH and not trains:
             return "gemm"
         large = x.shape[0] >= SMALLEST_WINOGRAD_BATCH and min(self.weight.shape[:2]) >= FEWEST_WINOGRAD_CHANNELS
         return "winograd" if large and x.dtype == torch.float32 else "native"
