@@ -68,6 +68,17 @@ def test_the_budget_and_the_action_latency_say_how_many_actions_will_have_run():
     assert s.n_late == 7, "a slow engine"
 
 
+def test_what_control_reports_of_the_delivery_counts():
+    s = schedule(first_age_ns=80 * MS)
+    assert s.n_late == 1
+    s.published(1000 * MS, 1080 * MS)
+    assert [t for t in range(1000, 1900, 100) if s.due(t * MS)] == [1700, 1800]
+    s.delivered(30 * MS)
+    # The chunk of 1700 arrives at 1810 ms: too late by 10.
+    assert s.n_late == 2
+    assert [t for t in range(1000, 1900, 100) if s.due(t * MS)] == [1600, 1700, 1800]
+
+
 def test_actions_are_sent_before_their_time_so_the_next_chunk_is_wanted_earlier():
     s = schedule(first_age_ns=60 * MS, action_latency_ns=100 * MS)
     s.published(1000 * MS, 1060 * MS)

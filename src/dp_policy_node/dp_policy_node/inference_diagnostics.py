@@ -89,6 +89,7 @@ class InferenceDiagnostics:
                 "encode_ms": _quantiles(worker.encode_ms),
                 "denoise_ms": _quantiles(worker.denoise_ms),
                 "budget_ms": f"{1e-6 * schedule.budget_ns:.1f}",
+                "delivery_ms": f"{1e-6 * schedule.delivery_ns:.1f}",
                 "age_ms_p50": f"{ages.p50_ms:.1f}",
                 "age_ms_p90": f"{ages.p90_ms:.1f}",
                 "age_ms_p99": f"{ages.p99_ms:.1f}",

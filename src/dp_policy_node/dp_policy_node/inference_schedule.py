@@ -22,8 +22,9 @@ class InferenceSchedule:
 
     A chunk made at t_obs commits to its actions up to ``t_obs + steps * period``; the one of time t is sent
     ``action_latency`` before t. The next chunk must be published by then, so its inference starts on the last
-    observation for which that holds: one whose chunk, at the measured age (t_obs to publication, a high quantile),
-    would come in time while that of the next observation would not.
+    observation for which that holds: one whose chunk, at the measured age (t_obs to publication, a high quantile)
+    and the measured delivery (publication to control's receipt), would come in time while that of the next observation
+    would not.
 
     What is measured on the first chunk of an episode (frames not encoded yet, caches cold) counts only until there is
     better: an age over-estimated by a warm-up gives away actions at every seam.
@@ -38,6 +39,8 @@ class InferenceSchedule:
         quantile: share of ages that the budget covers.
 
     Attributes:
+        budget_ns: time from t_obs to publication to allow for.
+        delivery_ns: time from publication to control's receipt to allow for; 0 before control has reported any.
         overdue: chunks that came after the committed part of the one before had ended.
     """
 
@@ -59,19 +62,16 @@ class InferenceSchedule:
         self._latency_ns = action_latency_ns
         self._committed_ns = steps * period_ns - action_latency_ns
         self._observation_period_ns = observation_period_ns
-        self._first_age_ns = first_age_ns
         self._ages_ns: deque[int] = deque(maxlen=window)
+        self._deliveries_ns: deque[int] = deque(maxlen=window)
         self._provisional = True
         self._quantile = quantile
         self._first = True
         self._used_ns: int | None = None
         self._chunk_observed_ns: int | None = None
+        self.budget_ns = first_age_ns
+        self.delivery_ns = 0
         self.overdue = 0
-
-    @property
-    def budget_ns(self) -> int:
-        """Time from t_obs to publication to allow for."""
-        return int(np.quantile(self._ages_ns, self._quantile)) if self._ages_ns else self._first_age_ns
 
     @property
     def ages(self) -> AgeFigures:
@@ -83,14 +83,15 @@ class InferenceSchedule:
     @property
     def n_late(self) -> int:
         """Actions of the plan in execution, from t_obs on, that will have run when a chunk begun now arrives."""
-        return -(-(self.budget_ns + self._latency_ns) // self._period_ns)
+        return -(-(self.budget_ns + self.delivery_ns + self._latency_ns) // self._period_ns)
 
     @property
     def due_after_ns(self) -> int | None:
         """Observations later than this are to be inferred on; None: any is."""
         if self._chunk_observed_ns is None:
             return self._used_ns
-        begin_ns = self._chunk_observed_ns + self._committed_ns - self._observation_period_ns - self.budget_ns
+        arrival_ns = self.budget_ns + self.delivery_ns
+        begin_ns = self._chunk_observed_ns + self._committed_ns - self._observation_period_ns - arrival_ns
         return max(self._chunk_observed_ns, begin_ns)
 
     def start(self) -> None:
@@ -116,5 +117,14 @@ class InferenceSchedule:
                 self._ages_ns.clear()
             self._provisional = self._first
             self._ages_ns.append(max(0, now_ns - t_obs_ns))
+            self.budget_ns = self._high(self._ages_ns)
         self._first = False
         self._chunk_observed_ns = self._used_ns = t_obs_ns
+
+    def delivered(self, delay_ns: int) -> None:
+        """Take note of the time that a chunk took from publication to control's receipt."""
+        self._deliveries_ns.append(max(0, delay_ns))
+        self.delivery_ns = self._high(self._deliveries_ns)
+
+    def _high(self, durations_ns: deque[int]) -> int:
+        return int(np.quantile(durations_ns, self._quantile))

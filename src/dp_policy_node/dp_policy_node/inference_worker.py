@@ -135,11 +135,20 @@ class InferenceWorker:
         with self._condition:
             self._seed = seed
 
-    def stopped(self, chunk_id: int) -> None:
-        """Control has refused or ended a chunk of the present policy."""
+    def reported(self, chunk_id: int, delivery_ns: int | None, stopped: bool) -> None:
+        """Control has reported a chunk.
+
+        Args:
+            chunk_id: of the chunk.
+            delivery_ns: time from its publication to control's receipt; None: not known.
+            stopped: it was refused, or ended before its time.
+        """
         with self._condition:
-            self.core.stopped(chunk_id)
-            self._condition.notify()
+            if delivery_ns is not None:
+                self.core.schedule.delivered(delivery_ns)
+            if stopped:
+                self.core.stopped(chunk_id)
+                self._condition.notify()
 
     def close(self) -> None:
         """End the thread's body."""

@@ -78,7 +78,8 @@ class PolicyNode(ManagedNode):
             policy = prepare_policy(folder, self._contract, self._settings.engine_options())
         except ConfigurationError as error:
             self.problem = str(error)
-            self.get_logger().error(f"not configured: {self.problem}")
+            if not self.autostart:  # the process that starts itself ends with this line
+                self.get_logger().error(f"not configured: {self.problem}")
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # rclpy would swallow it
             self.problem = f"not configured: {error!r}"

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from dp_core.contract import Contract
+from dp_ros.messages import stamp_to_ns
 from dp_ros.node_main import start_worker
 
 from dp_msgs.msg import ActionChunk, ChunkLedger, ChunkReport
@@ -115,5 +116,6 @@ class RunningPolicy:
         if ledger is None:
             return
         self._ledger_out.publish(ledger)
-        if report.stop_reason:
-            self.worker.stopped(int(report.chunk_id))
+        received_ns = stamp_to_ns(report.received)
+        delivery_ns = received_ns - stamp_to_ns(ledger.published) if received_ns else None
+        self.worker.reported(int(report.chunk_id), delivery_ns, stopped=bool(report.stop_reason))
