@@ -48,7 +48,7 @@ def report(number, received_s, reason="", executed=8):
 
 
 def audit(commands, chunks, reports=(), latency_s=0.0):
-    return audit_episode(commands, chunks, reports, latency_s)
+    return audit_episode(commands, chunks, reports, latency_s, 0.01)
 
 
 def test_an_episode_in_order():
@@ -124,6 +124,14 @@ def test_numbers_in_a_reason_do_not_make_it_many():
     old = [(0.5 + 0.01 * k, 0.51 + 0.01 * k, {"alive": False, "text": f"twist {k}.5 s old"}) for k in range(5)]
     holds = audit(states(1.0, *old), [chunk(0, 0.0, 0.1)]).holds
     assert [(h.text, h.duration_s) for h in holds] == [("twist 0.5 s old", 0.05)]
+
+
+def test_cycles_that_were_left_out_are_counted_by_the_stamps():
+    """Of the cycles at 0.00 ... 1.00 s those of 0.20, and of 0.50 to 0.53 s are missing."""
+    missing = {20, 50, 51, 52, 53}
+    commands = [state for k, state in enumerate(states(1.0)) if k not in missing]
+    found = audit([state(-3.0, STOPPED, False), *commands], [])
+    assert (found.cycles, found.overruns, found.skipped) == (96, 2, 5)
 
 
 def test_an_episode_that_the_policy_never_drove():

@@ -9,7 +9,7 @@ from dp_bringup.cli import main
 from dp_bringup.delivery import StreamDelivery
 from dp_bringup.episodes import EpisodeResult
 from dp_bringup.soak import command, operation
-from dp_bringup.soak.diagnostics_watch import LOOP, MODE, DiagnosticsWatch
+from dp_bringup.soak.diagnostics_watch import INFERENCE, MODE, DiagnosticsWatch
 from dp_bringup.soak.episode_audit import FIRST_CHUNK, EpisodeAudit, Hold
 from dp_bringup.soak.operation import SoakRecord
 from dp_bringup.soak.process_samples import ProcessSample
@@ -21,7 +21,8 @@ ODD = Hold(2.5, 0.4, "POLICY", "last action of the chunk reached and no newer ch
 
 def episode(seed=7, driving_wall_s=10.0, **audit):
     result = EpisodeResult(seed, "policy", True, 0, "left", 10.0, 12.0, driving_wall_s=driving_wall_s)
-    fields = {"policy_s": 10.0, "chunks": 101, "deadlines": 100, "missed": (), "overdue": 3, "holds": (START,)}
+    fields = {"policy_s": 10.0, "chunks": 101, "deadlines": 100, "missed": (), "overdue": 3}
+    fields |= {"cycles": 1000, "skipped": 2, "overruns": 1, "holds": (START,)}
     return result, EpisodeAudit(**(fields | audit))
 
 
@@ -52,6 +53,7 @@ def test_a_run_in_order_keeps_all_limits():
         200 / 60
     )
     assert figures["messages_lost"] == 0 and figures["after_committed_actions"] == 60
+    assert [figures[f"control_{what}"] for what in ("cycles", "skipped", "overruns")] == [20000, 40, 20]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +93,9 @@ def test_what_has_no_reason_is_told_with_its_place():
     json.dumps(rows)
 
 
-def loop(cycles, overruns, **counters):
-    ours = DiagnosticStatus(name=LOOP, level=DiagnosticStatus.OK)
-    ours.values = [KeyValue(key="cycles", value=str(cycles)), KeyValue(key="overruns", value=str(overruns))]
+def diagnostics(chunks, inference_ms, **counters):
+    ours = DiagnosticStatus(name=INFERENCE, level=DiagnosticStatus.OK)
+    ours.values = [KeyValue(key="chunks", value=str(chunks)), KeyValue(key="inference_ms", value=str(inference_ms))]
     mode = DiagnosticStatus(name=MODE, level=DiagnosticStatus.WARN, message="POLICY: holding")
     mode.values = [KeyValue(key=key, value=str(value)) for key, value in {"mode": "POLICY", **counters}.items()]
     return DiagnosticArray(status=[ours, mode])
@@ -101,11 +103,11 @@ def loop(cycles, overruns, **counters):
 
 def test_counters_are_those_since_the_watch_began():
     watch = DiagnosticsWatch()
-    for message in (loop(500, 4), loop(600, 4), loop(700, 6, late=3)):
+    for message in (diagnostics(500, 41.5), diagnostics(600, 60.5), diagnostics(700, 44.0, late=3)):
         watch.add(message)
-    assert watch.counted(LOOP, "cycles") == 200 and watch.counted(LOOP, "overruns") == 2
+    assert watch.counted(INFERENCE, "chunks") == 200
     assert watch.counted(MODE, "late") == 3 and watch.counted(MODE, "never") == 0
-    assert watch.worst(LOOP, "overruns") == 6 and watch.worst(LOOP, "never") is None
+    assert watch.worst(INFERENCE, "inference_ms") == 60.5 and watch.worst(INFERENCE, "never") is None
     assert watch.warnings == {f"{MODE}: POLICY: holding": 3}
 
 

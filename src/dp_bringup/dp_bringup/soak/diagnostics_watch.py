@@ -1,4 +1,4 @@
-"""What the nodes say of themselves on `/diagnostics` during a soak: control's loop and counters, the policy's times."""
+"""What the nodes say of themselves on `/diagnostics` during a soak: control's counters, the policy's times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from dp_bringup.session import CellSession
 from dp_ros import qos
 
-LOOP, MODE, INFERENCE = "control: loop", "control: mode", "policy: inference"
+MODE, INFERENCE = "control: mode", "policy: inference"
 
 
 @dataclass

@@ -53,6 +53,9 @@ class EpisodeAudit:
         deadlines: of chunks; the first chunk of an episode has none.
         missed: by how many seconds each missed deadline was missed.
         overdue: chunks that came after the actions that the plan before had committed to, in time or not.
+        cycles: of control, from the policy's beginning to the end of the recording.
+        skipped: cycles that were left out, because control or the simulator was late.
+        overruns: how often any were.
         holds: in order.
     """
 
@@ -61,11 +64,14 @@ class EpisodeAudit:
     deadlines: int
     missed: tuple[float, ...]
     overdue: int
+    cycles: int
+    skipped: int
+    overruns: int
     holds: tuple[Hold, ...]
 
 
 def audit_episode(
-    states: Sequence[Any], chunks: Iterable[Any], reports: Iterable[Any], action_latency_s: float
+    states: Sequence[Any], chunks: Iterable[Any], reports: Iterable[Any], action_latency_s: float, period_s: float
 ) -> EpisodeAudit:
     """Judge one episode by the messages of its recording.
 
@@ -74,18 +80,30 @@ def audit_episode(
         chunks: ActionChunk.
         reports: ChunkReport.
         action_latency_s: of the contract: an action of time t is sent this much earlier.
+        period_s: of control.
     """
     begun = next((i for i, state in enumerate(states) if state.mode == CommandState.POLICY), None)
     if begun is None:
-        return EpisodeAudit(0.0, 0, 0, (), 0, ())
+        return EpisodeAudit(0.0, 0, 0, (), 0, 0, 0, 0, ())
     driven = states[begun:]
-    begin_ns, end_ns = stamp_to_ns(driven[0].header.stamp), stamp_to_ns(driven[-1].header.stamp)
+    stamps = [stamp_to_ns(state.header.stamp) for state in driven]
+    begin_ns, end_ns = stamps[0], stamps[-1]
+    gaps = [round(1e-9 * (b - a) / period_s) - 1 for a, b in pairwise(stamps)]
     published = sorted(chunks, key=lambda chunk: int(chunk.chunk_id))
     driving = [stamp_to_ns(state.header.stamp) for state in driven if state.mode == CommandState.POLICY]
     late_s, overdue = _deadlines(published, list(reports), round(1e9 * action_latency_s), driving[-1])
     missed = tuple(late for late in late_s if late >= 0.0)
-    holds = tuple(_holds(driven, begin_ns))
-    return EpisodeAudit(1e-9 * (end_ns - begin_ns), len(published), len(late_s), missed, overdue, holds)
+    return EpisodeAudit(
+        policy_s=1e-9 * (end_ns - begin_ns),
+        chunks=len(published),
+        deadlines=len(late_s),
+        missed=missed,
+        overdue=overdue,
+        cycles=len(driven),
+        skipped=sum(max(gap, 0) for gap in gaps),
+        overruns=sum(gap > 0 for gap in gaps),
+        holds=tuple(_holds(driven, begin_ns)),
+    )
 
 
 def _deadlines(

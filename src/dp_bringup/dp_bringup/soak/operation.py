@@ -25,6 +25,8 @@ from dp_bringup.soak.process_samples import ProcessSample, ProcessSampler
 
 #: So many episodes that could not be run one after the other end the operation.
 PATIENCE = 3
+#: The graph may take this long to come up.
+START_S = 180.0
 Progress = Callable[[float, int], None]
 
 
@@ -100,8 +102,8 @@ def operate(settings: SoakSettings, folder: Path, record: SoakRecord, on_progres
             group.start_graph(nodes)
             leaders = {child.name: child.process.pid for child in group.children}
             with CellSession(group, contract) as session:
-                session.wait_until_ready()
-                session.wait_for_policy()
+                session.wait_until_ready(START_S)
+                session.wait_for_policy(START_S)
                 record.diagnostics.listen(session)
                 sampler = ProcessSampler(leaders, folder / "samples.jsonl")
                 record.samples = sampler.samples
@@ -153,8 +155,13 @@ def add_recording(record: SoakRecord, result: EpisodeResult, contract: Contract,
     for topic, take in zip((CHUNK_TOPIC, REPORT_TOPIC, LEDGER_TOPIC), add, strict=True):
         for message in by_topic[topic]:
             take(folder.name, message)
-    latency_s = contract.action.latency_s
-    audit = audit_episode(by_topic[command_topic], by_topic[CHUNK_TOPIC], by_topic[REPORT_TOPIC], latency_s)
+    audit = audit_episode(
+        by_topic[command_topic],
+        by_topic[CHUNK_TOPIC],
+        by_topic[REPORT_TOPIC],
+        contract.action.latency_s,
+        1.0 / contract.control.rate_hz,
+    )
     record.episodes.append((result, audit))
     lost = _count_messages(record.streams, folder)
     amiss = lost or audit.missed or any(not hold.explanation for hold in audit.holds)

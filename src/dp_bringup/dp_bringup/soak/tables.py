@@ -62,8 +62,8 @@ def _figure_cells(figures: Row) -> list[tuple[str, str]]:
         ("holds", holds),
         (
             "control loop",
-            f"{figures['control_overruns']:.0f} overruns and {figures['control_skipped']:.0f} cycles skipped "
-            f"of {figures['control_cycles']:.0f}; {figures['control_restarts_from_rest']:.0f} restarts from rest",
+            f"{figures['control_skipped']} cycles skipped at {figures['control_overruns']} overruns, of "
+            f"{figures['control_cycles']}; {figures['control_restarts_from_rest']:.0f} restarts from rest",
         ),
         ("messages lost", f"{figures['messages_lost']} of {figures['messages_published']} published"),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from dp_bringup.delivery import messages_lost
 from dp_bringup.ledger import age_figures
-from dp_bringup.soak.diagnostics_watch import INFERENCE, LOOP, MODE
+from dp_bringup.soak.diagnostics_watch import INFERENCE, MODE
 from dp_bringup.soak.memory_growth import ProcessGrowth, process_growth
 from dp_bringup.soak.operation import SoakRecord
 from dp_bringup.summary import episode_figures
@@ -74,9 +74,9 @@ def soak_figures(record: SoakRecord) -> dict[str, Any]:
         "interruptions": len(record.interruptions),
         "messages_lost": messages_lost(record.streams.values()),
         "messages_published": sum(stream.published for stream in record.streams.values()),
-        "control_cycles": diagnostics.counted(LOOP, "cycles"),
-        "control_overruns": diagnostics.counted(LOOP, "overruns"),
-        "control_skipped": diagnostics.counted(LOOP, "skipped"),
+        "control_cycles": sum(audit.cycles for audit in audits),
+        "control_overruns": sum(audit.overruns for audit in audits),
+        "control_skipped": sum(audit.skipped for audit in audits),
         "control_restarts_from_rest": diagnostics.counted(MODE, "restarts from rest"),
         "inference_ms_max": diagnostics.worst(INFERENCE, "inference_ms"),
         **age_figures(ledger),
