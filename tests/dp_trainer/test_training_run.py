@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from dp_policy.config import METHODS, PolicyConfig
+from dp_policy.config import DENOISER_METHODS, METHODS, PolicyConfig
 from dp_trainer.process_group import ProcessGroup, ProcessGroupError
 from dp_trainer.training_run import TrainingRun
 from dp_trainer.windows import TrainingData, load_training_data, resolve_config
@@ -155,7 +155,7 @@ def test_validation_repeats_and_tells_units(data: TrainingData, state_config: Ca
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_may_be_split(data: TrainingData, state_config: Callable[..., PolicyConfig], method: str) -> None:
-    """Whatever a method draws while it trains, it must draw for the whole batch."""
+    """Whatever a method draws while it trains, how many actions are given too, it must draw for the whole batch."""
     no_dropout = {f"{place}_dropout": 0.0 for place in ("embedding", "residual", "attention")}
     sizes = {
         "lstm_gmm": {"hidden": 16, "layers": 1},
@@ -165,6 +165,8 @@ def test_every_method_may_be_split(data: TrainingData, state_config: Callable[..
     mapping = {**state_config().to_dict(), "method": method}  # padded steps count less, for IBC whole sequences
     if method in sizes:
         mapping[method] = sizes[method]
+    if method in DENOISER_METHODS:
+        mapping["action"]["prefix"] = 4
     if method in ("lstm_gmm", "bet"):  # one action for each frame
         mapping["action"] = {"horizon": 2, "past": 1, "steps": 1}
     config = PolicyConfig.from_dict(mapping)
