@@ -57,6 +57,20 @@ def test_what_the_first_chunk_of_an_episode_took_counts_only_until_there_is_bett
     assert s.budget_ns == 60 * MS, "frames of the whole window had to be encoded"
 
 
+def test_one_outlier_is_not_the_estimate_but_a_lasting_change_is():
+    s = schedule()
+    for i in range(3):
+        s.published(i * 800 * MS, i * 800 * MS + 60 * MS)
+        s.delivered(10 * MS)
+    s.published(3 * 800 * MS, 3 * 800 * MS + 500 * MS)
+    s.delivered(400 * MS)
+    assert (s.budget_ns, s.delivery_ns) == (60 * MS, 10 * MS)
+    for i in range(4, 7):
+        s.published(i * 800 * MS, i * 800 * MS + 300 * MS)
+        s.delivered(50 * MS)
+    assert (s.budget_ns, s.delivery_ns) == (300 * MS, 50 * MS)
+
+
 def test_the_budget_and_the_action_latency_say_how_many_actions_will_have_run():
     s = schedule(first_age_ns=250 * MS, action_latency_ns=40 * MS)
     # Of actions at 0, 100, 200 ms after t_obs all have been sent 250 + 40 ms after it, that of 300 ms has not.

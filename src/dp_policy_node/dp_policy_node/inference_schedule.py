@@ -127,4 +127,5 @@ class InferenceSchedule:
         self.delivery_ns = self._high(self._deliveries_ns)
 
     def _high(self, durations_ns: deque[int]) -> int:
-        return int(np.quantile(durations_ns, self._quantile))
+        # The lower of two neighbours: while there are few, a single outlier would else be the estimate for seconds.
+        return int(np.quantile(durations_ns, self._quantile, method="lower"))
