@@ -11,11 +11,13 @@ import torch
 from dp_benchmark.errors import BenchmarkError, UnsuitablePolicyError
 from dp_benchmark.evaluation import FIRST_SEED, evaluate_pusht, score_figures
 from dp_benchmark.lockstep import EpisodeResult
-from dp_benchmark.policies import find_checkpoint, load_policy
+from dp_benchmark.policies import find_checkpoint, load_policy, run_by
 from dp_benchmark.pusht_environment import load_simulator
 from dp_core.configuration import ConfigurationError
 from dp_dataset.pusht import block_keypoints
 from dp_policy.checkpoint import CheckpointError, load_checkpoint
+from dp_policy.runtime.processor import processor_name
+from dp_policy.runtime.selection import Choice, Stored
 
 
 @torch.inference_mode()
@@ -50,6 +52,26 @@ def test_an_episode_is_a_plain_receding_horizon_loop(tiny_checkpoint):
         assert episode.max_coverage == pytest.approx(max(coverages), abs=1e-9)
         assert episode.final_coverage == pytest.approx(coverages[-1], abs=1e-9)
         assert (episode.steps, episode.success) == (len(coverages), success)
+
+
+@pytest.mark.parametrize("runtime", ["published", "auto", "int8"])
+def test_every_runtime_plays_the_same_episodes_but_for_rounding(tiny_checkpoint, runtime):
+    plain, other = (evaluate_pusht(tiny_checkpoint, 3, max_steps=8, runtime=name) for name in ("reference", runtime))
+    assert plain.runtime == "reference" and other.runtime.split(":")[0] == runtime
+    for one, another in zip(plain.episodes, other.episodes, strict=True):
+        assert one.initial_state == another.initial_state and one.steps == another.steps == 8
+        assert one.final_coverage == pytest.approx(another.final_coverage, abs=0.05)
+
+
+def test_a_runtime_that_was_chosen_once_is_that_of_every_process(tiny_checkpoint):
+    loaded = load_policy(tiny_checkpoint)
+    chosen = Stored(Choice("onednn-bf16"), processor_name(), torch.get_num_threads(), loaded.path)
+    policy = run_by(loaded, "auto", chosen).policy
+    features, generator = torch.zeros(5, policy.head.condition_dim), torch.Generator()
+    with torch.inference_mode():
+        chunks = [one.plan(features, None, 0, generator.manual_seed(0)) for one in (policy, loaded.policy)]
+    assert 0 < (chunks[0] - chunks[1]).abs().max() < 0.05  # other sums, the same chunks
+    assert run_by(loaded, "reference", None) is loaded
 
 
 def test_results_do_not_depend_on_the_number_of_workers(tiny_checkpoint, monkeypatch):

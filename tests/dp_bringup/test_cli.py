@@ -30,6 +30,7 @@ ACTIONS = (
     "benchmark latency",
     "dataset info",
     "bench control",
+    "bench policy",
 )
 
 
@@ -62,6 +63,7 @@ def test_unknown_command_names_the_valid_ones(capsys):
         (["record", "--cell", "moon", "--out", "x"], "sim_franka"),
         (["eval", "sim", "nowhere", "--cell", "moon"], "sim_franka"),
         (["eval", "sim", "nowhere", "--episodes", "0"], "--episodes 0"),
+        (["eval", "sim", "nowhere", "--runtime", "fastest"], "auto, int8, reference"),
         (["up", "deploy"], "checkpoint"),
     ],
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,10 +14,20 @@ import torch
 from dp_core.statistics import bootstrap_mean_interval, wilson_interval
 from dp_policy.checkpoint import LoadedPolicy
 from dp_policy.engine import Engine
+from dp_policy.runtime.selection import Stored
 
 from dp_benchmark.errors import BenchmarkError
 from dp_benchmark.lockstep import EpisodeResult, play_group
-from dp_benchmark.policies import check_suits_pusht, evaluations_per_chunk, load_policy, parameter_count
+from dp_benchmark.policies import (
+    PUBLISHED,
+    check_suits_pusht,
+    choose_runtime,
+    describe_runtime,
+    evaluations_per_chunk,
+    load_policy,
+    parameter_count,
+    run_by,
+)
 from dp_benchmark.processes import Tell, run_jobs
 from dp_benchmark.pusht_environment import SUCCESS_COVERAGE, load_simulator
 
@@ -43,6 +54,7 @@ class PushTScore:
         parameters: number of weights.
         chunk_ms: median time to plan one chunk, one thread, batch 1, milliseconds.
         wall_s: time that the episodes took.
+        runtime: what ran the networks.
     """
 
     checkpoint: Path
@@ -54,6 +66,7 @@ class PushTScore:
     parameters: int
     chunk_ms: float
     wall_s: float
+    runtime: str = "reference"
 
     def summary(self) -> dict[str, Any]:
         """Figures over the episodes, plain data."""
@@ -67,6 +80,7 @@ class PushTScore:
             "checkpoint": str(self.checkpoint),
             "policy_id": self.policy_id,
             "wall_s": self.wall_s,
+            "runtime": self.runtime,
         }
 
 
@@ -125,17 +139,27 @@ class _Group:
     max_steps: int
     device: str
     videos: Sequence[Path | None] = field(default_factory=tuple)
+    runtime: str = "reference"
+    chosen: Stored | None = None
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Like the group, part of what makes sums repeatable; groups run side by side anyway."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _play(group: _Group, tell: Tell, loaded: LoadedPolicy | None = None) -> list[EpisodeResult]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # like the group, part of what makes sums repeatable; groups run side by side anyway
-    try:
+    with _one_thread():
         loaded = loaded or load_policy(group.checkpoint, group.sampling)
         loaded.policy.to(group.device)
+        loaded = run_by(loaded, group.runtime, group.chosen)
         return play_group(loaded, group.seeds, group.max_steps, group.videos, tell, group.device)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def evaluate_pusht(
@@ -150,6 +174,7 @@ def evaluate_pusht(
     video_folder: Path | None = None,
     watcher: EvaluationWatcher | None = None,
     device: str = "cpu",
+    runtime: str = "reference",
 ) -> PushTScore:
     """Play episodes from starts that nobody trained on, and score them.
 
@@ -166,11 +191,13 @@ def evaluate_pusht(
         video_folder: where to put the films.
         watcher: told how far it is.
         device: torch device of the policy.
+        runtime: what runs its networks, one of :data:`dp_benchmark.policies.RUNTIMES`; elsewhere than on the
+            processor only ``reference`` and ``published``.
 
     Raises:
         BenchmarkError: a number is out of range, a package is missing, or the policy does not fit Push-T.
         CheckpointError: the checkpoint is missing or damaged.
-        ConfigurationError: ``sampling`` does not fit the method.
+        ConfigurationError: ``sampling`` does not fit the method, or an unknown runtime.
     """
     check_evaluation(episodes, seed, workers, device)
     for name, value, low in (("max_steps", max_steps, 1), ("videos", videos, 0)):
@@ -179,11 +206,22 @@ def evaluate_pusht(
         raise BenchmarkError("videos are asked for, but no folder for them is given")
     loaded = load_policy(checkpoint, sampling)
     check_suits_pusht(loaded.config, str(checkpoint))
-    chunk_ms = measure_chunk_ms(loaded, device)
+    if device != "cpu" and runtime not in ("reference", PUBLISHED):
+        raise BenchmarkError(
+            f"runtime = {runtime!r} runs on the processor only; valid on {device}: reference, published"
+        )
+    with _one_thread():
+        chosen = choose_runtime(loaded, runtime)
+    chunk_ms = measure_chunk_ms(loaded, device, runtime)
     seeds = range(FIRST_SEED + seed, FIRST_SEED + seed + episodes)
     films = [video_folder / f"seed_{s}.mp4" if video_folder and i < videos else None for i, s in enumerate(seeds)]
     groups = [
-        _Group(checkpoint, sampling or {}, part, max_steps, device, films[i * GROUP_SIZE : (i + 1) * GROUP_SIZE])
+        _Group(
+            *(checkpoint, sampling or {}, part, max_steps, device),
+            films[i * GROUP_SIZE : (i + 1) * GROUP_SIZE],
+            runtime,
+            chosen,
+        )
         for i, part in enumerate(seeds[start : start + GROUP_SIZE] for start in range(0, episodes, GROUP_SIZE))
     ]
     if watcher:
@@ -204,6 +242,7 @@ def evaluate_pusht(
         parameters=parameter_count(loaded),
         chunk_ms=chunk_ms,
         wall_s=time.perf_counter() - begin,
+        runtime=describe_runtime(runtime, chosen),
     )
 
 
@@ -240,24 +279,22 @@ def _devices() -> str:
     return "cpu, cuda" if torch.cuda.is_available() else "cpu"
 
 
-def measure_chunk_ms(loaded: LoadedPolicy, device: str = "cpu") -> float:
+def measure_chunk_ms(loaded: LoadedPolicy, device: str = "cpu", runtime: str = "reference") -> float:
     """Median wall time of one inference on one thread, batch 1, milliseconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        infer = _processor_inference(loaded) if device == "cpu" else _device_inference(loaded, device)
+    with _one_thread():
+        loaded = run_by(loaded, PUBLISHED, None) if runtime == PUBLISHED else loaded
+        by_engine = "reference" if runtime == PUBLISHED else runtime
+        infer = _processor_inference(loaded, by_engine) if device == "cpu" else _device_inference(loaded, device)
         durations: list[float] = []
         begin = time.perf_counter()
         while len(durations) < TIMED_CHUNKS and (time.perf_counter() - begin < TIMED_S or not durations):
             durations.append(infer())
         return float(np.median(durations))
-    finally:
-        torch.set_num_threads(threads)
 
 
-def _processor_inference(loaded: LoadedPolicy) -> Callable[[], float]:
+def _processor_inference(loaded: LoadedPolicy, runtime: str = "reference") -> Callable[[], float]:
     """One inference as a robot would have it, and what it took in milliseconds."""
-    engine = Engine(loaded, num_threads=1, warmup_runs=1)
+    engine = Engine(loaded, num_threads=1, warmup_runs=1, runtime=runtime)
     images, vectors = engine.blank_observation()
     previous = _blank_rest(loaded)
     return lambda: engine.infer(images, vectors, previous).timings.total_ms

@@ -8,13 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from dp_core.configuration import require_choice
 from dp_policy.checkpoint import INFO_FILE, CheckpointError, LoadedPolicy, load_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
+from dp_policy.reference import reference_policy
+from dp_policy.runtime.processor import processor_name
+from dp_policy.runtime.selection import RUNTIMES as ENGINE_RUNTIMES
+from dp_policy.runtime.selection import Stored, select_runtime
 from dp_trainer.run_folder import checkpoint_folders
 
 from dp_benchmark.errors import UnsuitablePolicyError
 from dp_benchmark.pusht_environment import ACTION_DIM, CAMERA, VECTOR_SIZES
+
+#: Run as published, see :mod:`dp_policy.reference`.
+PUBLISHED = "published"
+#: Ways to run a policy's networks: as published, and those of the engine (``reference``: its plain path).
+RUNTIMES = (PUBLISHED, *ENGINE_RUNTIMES)
 
 
 def find_checkpoint(path: Path) -> Path:
@@ -66,6 +76,41 @@ def load_policy(checkpoint: Path, sampling: Mapping[str, Any] | None = None) -> 
     policy.load_state_dict(loaded.policy.state_dict())
     policy.set_precision(torch.float32).eval().requires_grad_(False)  # memory layout as load_checkpoint leaves it
     return dataclasses.replace(loaded, policy=policy, config=config)
+
+
+def choose_runtime(loaded: LoadedPolicy, runtime: str) -> Stored | None:
+    """What the engine takes for ``runtime`` on this processor, for :func:`run_by`; None where nothing is chosen.
+
+    Raises:
+        ConfigurationError: an unknown runtime.
+    """
+    require_choice("runtime", runtime, RUNTIMES)
+    if runtime in (PUBLISHED, "reference"):
+        return None
+    choice = select_runtime(loaded.policy, runtime).choice
+    return Stored(choice, processor_name(), torch.get_num_threads(), loaded.path)
+
+
+def describe_runtime(runtime: str, chosen: Stored | None) -> str:
+    """What was asked for, and what it came to."""
+    if chosen is None:
+        return runtime
+    return f"{runtime}: denoiser {chosen.choice.denoiser}, encoder {chosen.choice.encoder}"
+
+
+def run_by(loaded: LoadedPolicy, runtime: str, chosen: Stored | None) -> LoadedPolicy:
+    """The same policy, its networks run in another way.
+
+    Args:
+        loaded: on the processor, float32.
+        runtime: one of ``RUNTIMES``.
+        chosen: of :func:`choose_runtime`, so that every process takes the same.
+    """
+    if runtime == PUBLISHED:
+        return reference_policy(loaded)
+    if chosen is None:
+        return loaded
+    return dataclasses.replace(loaded, policy=select_runtime(loaded.policy, runtime, chosen).policy)
 
 
 def check_suits_pusht(config: PolicyConfig, name: str) -> None:

@@ -22,9 +22,10 @@ COMMANDS = {
     "dataset": "build a training store from bags, or describe one",
     "train": "train a policy from a store",
     "eval": "score a checkpoint in the simulated cell or on Push-T",
-    "bench": "time code: the control loop, its motion and its faults",
+    "bench": "time code: the control loop, its motion and faults, the policy; a long run",
     "benchmark": "compare methods and samplers on Push-T",
     "bag": "describe a recorded episode",
+    "export": "make a checkpoint ready for this processor: the fastest runtime that agrees with the plain one",
     "import": "make a checkpoint of real-stanford/diffusion_policy or LeRobot one of ours",
 }
 #: Commands whose module has another name, because theirs is a word of Python.

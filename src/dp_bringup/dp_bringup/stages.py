@@ -47,6 +47,7 @@ def evaluate_policy(
     seeds: Sequence[int],
     on_episode: OnEpisode,
     rate: float = 1.0,
+    runtime: str = "auto",
 ) -> None:
     """Let the policy drive, by default in real time.
 
@@ -59,8 +60,10 @@ def evaluate_policy(
         seeds: see there.
         on_episode: see there.
         rate: simulated seconds per second.
+        runtime: what runs its networks, see :class:`dp_policy.engine.Engine`.
     """
     nodes = {"cell": cell, "task": task, "record_dir": recordings, "rate": rate, "checkpoint": checkpoint}
+    nodes["runtime"] = runtime
     nodes["teleop"] = "false"  # nobody takes over from a policy that is being scored
     if seeds:
         _run("deploy", folder, cell, task, {**nodes, "seed": seeds[0]}, seeds, on_episode)

@@ -18,6 +18,8 @@ EXAMPLES = """examples:
   dp eval sim runs/latest/checkpoint --task place --episodes 20
   dp eval sim runs/latest/checkpoint --task place --episodes 5 --seed 7 --json result.json
   dp eval pusht --checkpoint runs/pusht --episodes 100 --seed 0 --workers 2
+  dp eval sim runs/latest/checkpoint --task place --runtime reference
+  dp eval pusht --checkpoint runs/pusht --runtime auto --json fast.json
   dp eval pusht --checkpoint runs/pusht --episodes 4 --videos 4 --out runs/pusht_videos
   dp eval pusht --checkpoint runs/pusht --episodes 100 --sampler ddim --spacing trailing --inference-steps 4"""
 
@@ -32,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sim.add_argument("--episodes", type=int, default=20, help="how many unseen starts (default: 20)")
     sim.add_argument("--seed", type=int, default=0, help="offset into the seeds kept for evaluation (default: 0)")
     sim.add_argument("--rate", type=float, default=1.0, help="simulated seconds per second (default: 1, real time)")
+    sim.add_argument(
+        "--runtime",
+        default="auto",
+        help="what runs the networks: auto, int8 or reference, the plain path (default: auto)",
+    )
     sim.add_argument("--out", type=Path, help="folder for recordings and logs (default: a new one under runs/)")
     add_json_argument(sim)
     _configure_pusht(actions.add_parser("pusht", help="on Push-T (gym-pusht)"))
@@ -46,6 +53,12 @@ def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
     pusht.add_argument("--max-steps", type=int, default=300, help="steps of 0.1 s per episode (default: 300)")
     pusht.add_argument("--videos", type=int, default=0, metavar="K", help="film the first K episodes (default: 0)")
     pusht.add_argument("--out", type=Path, help="folder for videos (default: a new one under runs/)")
+    pusht.add_argument(
+        "--runtime",
+        default="reference",
+        help="what runs the networks: reference, the plain path; published, as the paper's code does; auto or int8, as "
+        "the engine does on a robot (default: reference)",
+    )
     pusht.add_argument("--device", default="cpu", help="torch device of the policy (default: cpu)")
     pusht.add_argument(
         "--last", type=int, metavar="N", help="score the last N checkpoints of a run (the paper's protocol: 10)"
@@ -75,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_sim(args: argparse.Namespace) -> int:
+    from dp_policy.runtime.selection import RUNTIMES
+
     from dp_bringup.episodes import FIRST_EVALUATION_SEED
     from dp_bringup.episodes import EpisodeResult as CellEpisode
     from dp_bringup.ledger import age_figures, ledger_rows, read_ledger
@@ -82,6 +97,8 @@ def _run_sim(args: argparse.Namespace) -> int:
     from dp_bringup.stages import evaluate_policy
     from dp_bringup.summary import describe_episodes, episode_figures
 
+    if args.runtime not in RUNTIMES:
+        raise CommandError(f"--runtime {args.runtime!r} is not valid; valid: {', '.join(RUNTIMES)}")
     if args.episodes < 1:
         raise CommandError(f"--episodes {args.episodes} is not valid; at least 1")
     out = args.out or _new_folder()
@@ -96,7 +113,9 @@ def _run_sim(args: argparse.Namespace) -> int:
         first = FIRST_EVALUATION_SEED + args.seed
         seeds = range(first, first + args.episodes)
         recordings = out / "rollouts"
-        evaluate_policy(out, recordings, args.cell, args.task, args.checkpoint, seeds, on_episode, args.rate)
+        evaluate_policy(
+            out, recordings, args.cell, args.task, args.checkpoint, seeds, on_episode, args.rate, args.runtime
+        )
     print(describe_episodes(results))
     ledger = read_ledger(Path(result.path) for result in results).summary()
     print("\n".join(f"{name}: {text}" for name, text in ledger_rows(ledger)))
@@ -149,6 +168,7 @@ def _score_pusht(args: argparse.Namespace, checkpoint: Path, videos: Path | None
             video_folder=folder,
             watcher=watcher,
             device=args.device,
+            runtime=args.runtime,
         )
     print(describe_pusht(score.summary()), flush=True)
     return score
