@@ -5,7 +5,7 @@ import pytest
 from dp_core.contract import load_contract
 from dp_policy.config import PolicyConfig
 from dp_policy_node.frames_ahead import Frame
-from dp_policy_node.inference_core import InferenceCore, PlanJob
+from dp_policy_node.inference_core import InferenceCore
 
 MS = 1_000_000
 CONTRACT = load_contract("sim_franka")  # cameras and actions at 10 Hz
@@ -202,7 +202,16 @@ def test_a_stream_that_dies_is_named():
     assert run.core.problem == "nothing new on camera/front/color/image_raw for 1.7 s"
 
 
-def test_frames_are_kept_for_seconds_not_for_hours():
-    run = Run().through(range(0, 60_001, 100))
-    assert all(len(buffer) < 120 for buffer in run.core.aligner.cameras.values())
-    assert all(isinstance(job, PlanJob) for job in run.jobs)
+def test_frames_are_kept_for_a_window_not_for_hours():
+    run = Run().through(range(0, 30_001, 100))
+    # Two steps of 100 ms, streams up to 250 ms old and 100 ms to spare at 10 Hz, twice that before it is trimmed.
+    assert all(len(buffer) < 2 * 8 for buffer in run.core.aligner.cameras.values())
+    assert len(run.planned) > 30
+
+
+def test_a_policy_that_looks_back_further_takes_over_once_its_window_is_full():
+    run = Run(history=1, executes=False).through(range(0, 501, 100))
+    run.core.use(policy(history=8, name="other"), 8, 10 * MS)
+    run.through(range(600, 1401, 100))
+    assert run.planned == [0, 1300]
+    assert run.jobs[1].observation.frame_stamps_ns["wrist"] == [t * MS for t in range(600, 1301, 100)]

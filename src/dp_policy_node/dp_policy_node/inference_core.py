@@ -6,6 +6,7 @@ Not thread-safe: the owner guards it. What touches :attr:`InferenceCore.cache` i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ from dp_policy_node.stream_watch import StreamWatch
 
 # Samples kept of each stream: a second of history at any rate that occurs, little memory.
 CAPACITY = 400
-# Seconds of frames kept, on top of the window.
-FRAMES_S = 1.0
+# Seconds of frames kept on top of the window and of the greatest age of a stream.
+FRAMES_SPARE_S = 0.1
 # A clock this far before the activation was set back, and the activation begins anew.
 RESTART_NS = 1_000_000_000
 # Age assumed for the very first chunk on top of the engine's own time: transport and alignment.
@@ -85,10 +86,7 @@ class InferenceCore:
     ) -> None:
         self._contract = contract
         self._executes = executes
-        window_s = FRAMES_S + 16 * contract.action.period_ns * 1e-9  # 16: the longest history that a policy may have
-        fastest_hz = max((camera.rate_hz for camera in contract.cameras.values()), default=30.0)
-        frames = 2 + round(window_s * fastest_hz)
-        self.aligner = ObservationAligner(contract, config.observation.history, CAPACITY, frames)
+        self.aligner = self._new_aligner(config)
         self.memory = PlanMemory(contract.action.period_ns)
         self.watch = StreamWatch(timeout_s)
         self.counts = InferenceCounts()
@@ -116,6 +114,8 @@ class InferenceCore:
         cameras = config.observation.cameras
         rates = [self._contract.cameras[name].rate_hz for name in self._contract.observation.cameras]
         self._cameras = cameras
+        if config.observation.history > self.aligner.history:
+            self.aligner, self._restarts = self._new_aligner(config), 0
         self.aligner.history = config.observation.history
         self.cache = FeatureCache(max(1, 4 * len(cameras) * config.observation.history), self.cache.counts)
         self.schedule = InferenceSchedule(
@@ -128,6 +128,16 @@ class InferenceCore:
         if self._plan_id is not None:
             self._not_before_ns = self._plan_end_ns + self._contract.control.period_ns
         self._forget_plan()
+
+    def _new_aligner(self, config: PolicyConfig) -> ObservationAligner:
+        """Empty buffers. Frames are kept as the cameras send them, so no more of them than a window may need."""
+        contract = self._contract
+        ages_s = [camera.max_age_s for camera in contract.cameras.values()]
+        ages_s += [stream.max_age_s for stream in contract.streams.values()]
+        window_s = config.observation.history * 1e-9 * contract.action.period_ns
+        fastest_hz = max((camera.rate_hz for camera in contract.cameras.values()), default=0.0)
+        frames = 2 + ceil((window_s + max(ages_s) + FRAMES_SPARE_S) * fastest_hz)
+        return ObservationAligner(contract, config.observation.history, CAPACITY, frames)
 
     def begin(self, since_ns: int, now_s: float) -> None:
         """Start an activation; samples acquired before ``since_ns`` may show another episode."""
