@@ -46,7 +46,7 @@ def times(monkeypatch: pytest.MonkeyPatch, **faster: float) -> None:
 
 
 def require(name: str, policy: VisuomotorPolicy) -> None:
-    known = {item.name: item for item in [*candidate.denoiser_candidates(), *candidate.encoder_candidates()]}
+    known = {item.name: item for item in candidate.denoiser_candidates()}
     try:
         known[name].build(policy)
     except RuntimeUnavailableError as error:
@@ -65,7 +65,7 @@ def test_fastest_is_taken_and_described(loaded: LoadedPolicy, monkeypatch: pytes
 
 
 def test_ties_go_to_the_plain_path(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
-    times(monkeypatch, native_bf16=9.5, onednn_fp32=9.4, bf16=9.3)
+    times(monkeypatch, native_bf16=9.5, onednn_fp32=9.4, onednn_bf16=9.3)
     assert select_runtime(loaded.policy).choice == Choice()
 
 
@@ -88,7 +88,7 @@ def test_missing_instructions_and_compilers_are_named(
     monkeypatch.setattr(processor, "processor_flags", lambda: frozenset({"avx2"}))
     chosen = select_runtime(loaded.policy)
     assert "denoiser native-bf16: refused: the processor has no avx512f" in chosen.description
-    assert "encoder bf16: refused: the processor has no avx512_bf16" in chosen.description
+    assert "encoder onednn-bf16: refused: the processor has no avx512_bf16" in chosen.description
     monkeypatch.setattr(processor, "processor_flags", lambda: frozenset(library.NEEDED_FLAGS))
     monkeypatch.setenv("DP_CACHE_DIR", str(tmp_path / "empty"))
     monkeypatch.setenv("PATH", "")

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from dp_policy.denoiser import Denoiser
-from dp_policy.encoders import ImageNetwork
+from dp_policy.encoders import ImageNetwork, ResNetEncoder
 from dp_policy.policy import VisuomotorPolicy
-from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder
+from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder, FrameNetwork
 from dp_policy.runtime.native.library import find_library, load_library
+from dp_policy.runtime.native.trunk import NativeResNet
 from dp_policy.runtime.native.unet import NativeUnet
 from dp_policy.runtime.onednn_transformer import OneDnnTransformer
 from dp_policy.runtime.onednn_unet import OneDnnUnet
@@ -106,9 +107,26 @@ def denoiser_candidates(carried: Path | None = None) -> list[Candidate]:
     ]
 
 
-def encoder_candidates() -> list[Candidate]:
-    """Ways to run the image networks, besides the plain one."""
-    return [Candidate("bf16", "bf16", _bfloat_encoder)]
+def _native_encoder(carried: Path | None) -> Callable[[VisuomotorPolicy], nn.Module]:
+    def build(policy: VisuomotorPolicy) -> nn.Module:
+        encoder, images = policy.encoder, policy.config.normaliser.images
+        library = load_library(find_library(carried))
+        networks: dict[str, FrameNetwork] = {}
+        for name, part in encoder.networks.items():
+            if not isinstance(part, ResNetEncoder):
+                raise RuntimeUnavailableError(f"made for ResNets, this is {type(part).__name__}")
+            networks[name] = NativeResNet(part, encoder.framing.size, images, library)
+        return FastEncoder(encoder, networks)
+
+    return build
+
+
+def encoder_candidates(carried: Path | None = None) -> list[Candidate]:
+    """Ways to run the image networks, besides the plain one; ``carried`` as for denoisers."""
+    return [
+        Candidate("native-bf16", "bf16", _native_encoder(carried)),
+        Candidate("onednn-bf16", "bf16", _bfloat_encoder),
+    ]
 
 
 def with_parts(policy: VisuomotorPolicy, denoiser: Any = None, encoder: Any = None) -> VisuomotorPolicy:

@@ -161,7 +161,7 @@ class _Contest:
         return [item for item in denoiser_candidates(self._carried) if item.precision != "int8" or self._bytes]
 
     def _encoders(self) -> list[Candidate]:
-        return encoder_candidates() if self._policy.config.observation.cameras else []
+        return encoder_candidates(self._carried) if self._policy.config.observation.cameras else []
 
     def _take(self, part: str, candidates: list[Candidate], stored: str | None) -> tuple[str, nn.Module | None]:
         if stored == REFERENCE:

@@ -14,7 +14,8 @@ from pathlib import Path
 from dp_policy.runtime.processor import missing_flags
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
-SOURCES = ("unet.cpp",)
+SOURCES = ("unet.cpp", "trunk.cpp")
+HEADERS = ("products.hpp",)
 #: By the names of the compiler (``-m...``) and of the kernel; what the sources use, so that a library can be carried
 #: to any processor that has them.
 NEEDED_FLAGS = ("avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_bf16", "avx512_vnni")
@@ -30,7 +31,7 @@ COMPILE_TIMEOUT_S = 120.0
 def library_name() -> str:
     """File name of the library of these sources; another source has another name."""
     digest = hashlib.sha256(" ".join((*OPTIONS, *NEEDED_FLAGS)).encode())
-    for source in SOURCES:
+    for source in (*SOURCES, *HEADERS):
         digest.update((Path(__file__).parent / source).read_bytes())
     return f"libdp_policy_{digest.hexdigest()[:12]}.so"
 
@@ -80,7 +81,7 @@ def compile_library(target: Path) -> Path:
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)
         except subprocess.CalledProcessError as error:
-            raise RuntimeUnavailableError(f"{compiler} failed: {error.stderr.strip().splitlines()[-1:]}") from None
+            raise RuntimeUnavailableError(f"{compiler} failed: {error.stderr.strip()[-300:]}") from None
         except subprocess.TimeoutExpired:
             raise RuntimeUnavailableError(f"{compiler} took longer than {COMPILE_TIMEOUT_S:.0f} s") from None
         draft.rename(target)
@@ -100,6 +101,10 @@ def load_library(path: Path) -> ctypes.CDLL:
         "dp_network_add_norm": (number, (handle, address, address, number, real)),
         "dp_network_add_operation": (None, (handle, address)),
         "dp_network_run": (None, (handle, address, address, address, *(number,) * 5)),
+        "dp_trunk_new": (handle, (number, number)),
+        "dp_trunk_delete": (None, (handle,)),
+        "dp_trunk_add_layer": (None, (handle, address, *(number,) * 4, address, address, number, real)),
+        "dp_trunk_run": (None, (handle, address, address)),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)

@@ -7,36 +7,10 @@
 //
 // Needs AVX512F/BW/VL/DQ, AVX512_BF16 for bfloat16 and AVX512_VNNI for 8 bits.
 
-#include <immintrin.h>
-#include <sys/mman.h>
+#include "products.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
-#include <vector>
-
+namespace dp {
 namespace {
-
-constexpr int kColumns = 32;     // outputs of one panel of weights: two registers
-constexpr int kMostRows = 8;     // rows of one block: 16 accumulators
-constexpr size_t kPage = 2 << 20;  // weights on huge pages: they are read end to end at every call
-
-struct Freed {
-  void operator()(void* memory) const { std::free(memory); }
-};
-using Memory = std::unique_ptr<uint8_t, Freed>;
-
-Memory allocate(size_t bytes) {
-  const size_t alignment = bytes >= kPage ? kPage : 64;
-  bytes = (bytes + alignment - 1) / alignment * alignment;
-  auto* memory = static_cast<uint8_t*>(std::aligned_alloc(alignment, bytes));
-  if (alignment == kPage) madvise(memory, bytes, MADV_HUGEPAGE);
-  std::memset(memory, 0, bytes);
-  return Memory(memory);
-}
 
 struct Buffer {
   int rows, channels;  // per sample, with the rows of zeros
@@ -84,48 +58,6 @@ inline __m512 activate(__m512 x, int kind) {
     return _mm512_mul_ps(x, _mm512_div_ps(n, _mm512_add_ps(n, _mm512_set1_ps(2.0f))));
   }
   return _mm512_mul_ps(x, _mm512_div_ps(e, _mm512_add_ps(e, _mm512_set1_ps(1.0f))));  // silu
-}
-
-// Products of a block of rows with a panel of weights. T tells bfloat16 (__m512) from bytes (__m512i).
-inline __m512 dot(__m512 sum, uint32_t pair, __m512i weights) {
-  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair)),
-                          reinterpret_cast<__m512bh>(weights));
-}
-inline __m512i dot(__m512i sum, uint32_t four, __m512i weights) {
-  return _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(four), weights);
-}
-
-template <typename T, int ROWS>
-void multiply(const uint8_t* const* rows, const uint8_t* panel, int groups, T (*out)[2]) {
-  T sums[ROWS][2];
-  for (int r = 0; r < ROWS; ++r) sums[r][0] = sums[r][1] = T{};
-  for (int k = 0; k < groups; ++k) {
-    const __m512i left = _mm512_load_si512(panel + k * 128), right = _mm512_load_si512(panel + k * 128 + 64);
-    _mm_prefetch(reinterpret_cast<const char*>(panel + k * 128 + 2048), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(panel + k * 128 + 2112), _MM_HINT_T0);
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r) {
-      uint32_t group;
-      std::memcpy(&group, rows[r] + 4 * k, 4);
-      sums[r][0] = dot(sums[r][0], group, left);
-      sums[r][1] = dot(sums[r][1], group, right);
-    }
-  }
-  for (int r = 0; r < ROWS; ++r) out[r][0] = sums[r][0], out[r][1] = sums[r][1];
-}
-
-template <typename T>
-void multiply_any(int count, const uint8_t* const* rows, const uint8_t* panel, int groups, T (*out)[2]) {
-  switch (count) {
-    case 1: return multiply<T, 1>(rows, panel, groups, out);
-    case 2: return multiply<T, 2>(rows, panel, groups, out);
-    case 3: return multiply<T, 3>(rows, panel, groups, out);
-    case 4: return multiply<T, 4>(rows, panel, groups, out);
-    case 5: return multiply<T, 5>(rows, panel, groups, out);
-    case 6: return multiply<T, 6>(rows, panel, groups, out);
-    case 7: return multiply<T, 7>(rows, panel, groups, out);
-    default: return multiply<T, 8>(rows, panel, groups, out);
-  }
 }
 
 class Network {
@@ -194,12 +126,6 @@ class Network {
   }
 
  private:
-  static uint16_t rounded(float value) {
-    uint32_t bits;
-    std::memcpy(&bits, &value, 4);
-    return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-  }
-
   void reserve(int samples) {
     if (samples <= capacity_) return;
     size_t largest = 0, widest = 0;
@@ -267,7 +193,7 @@ class Network {
       for (int first = 0; first < count; first += kMostRows) {
         const int rows = std::min(kMostRows, count - first);
         T sums[kMostRows][2];
-        multiply_any<T>(rows, &rows_[first], weights, groups, sums);
+        multiply_any<T>(rows, &rows_[first], {1, groups, 0}, weights, sums);
         for (int r = 0; r < rows; ++r)
           for (int half = 0; half < 2; ++half) {
             const int column = panel * kColumns + half * 16;
@@ -277,10 +203,6 @@ class Network {
     }
   }
 
-  static __mmask16 within(int columns, int column) {
-    const int left = columns - column;
-    return left >= 16 ? 0xffff : left > 0 ? (1u << left) - 1 : 0;
-  }
   static void store(float* to, __m512 sum, const Product& p, int column, float) {
     _mm512_mask_storeu_ps(to, within(p.columns, column), _mm512_add_ps(sum, _mm512_loadu_ps(&p.bias[column])));
   }
@@ -358,6 +280,10 @@ class Network {
 };
 
 }  // namespace
+}  // namespace dp
+
+using dp::Network;
+using dp::Operation;
 
 extern "C" {
 
