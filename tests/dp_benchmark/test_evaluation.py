@@ -16,6 +16,7 @@ from dp_benchmark.pusht_environment import load_simulator
 from dp_core.configuration import ConfigurationError
 from dp_dataset.pusht import block_keypoints
 from dp_policy.checkpoint import CheckpointError, load_checkpoint
+from dp_policy.runtime.packed_product import packing_available
 from dp_policy.runtime.processor import processor_name
 from dp_policy.runtime.selection import Choice, Stored
 
@@ -63,14 +64,17 @@ def test_every_runtime_plays_the_same_episodes_but_for_rounding(tiny_checkpoint,
         assert one.final_coverage == pytest.approx(another.final_coverage, abs=0.05)
 
 
+@pytest.mark.skipif(not packing_available(torch.float32), reason="this build of torch has no packed products")
 def test_a_runtime_that_was_chosen_once_is_that_of_every_process(tiny_checkpoint):
     loaded = load_policy(tiny_checkpoint)
-    chosen = Stored(Choice("onednn-bf16"), processor_name(), torch.get_num_threads(), loaded.path)
+    chosen = Stored(Choice("onednn-fp32"), processor_name(), torch.get_num_threads(), loaded.path)
     policy = run_by(loaded, "auto", chosen).policy
+    assert policy.head.denoiser is not loaded.policy.head.denoiser  # although it may not be the fastest
     features, generator = torch.zeros(5, policy.head.condition_dim), torch.Generator()
     with torch.inference_mode():
         chunks = [one.plan(features, None, 0, generator.manual_seed(0)) for one in (policy, loaded.policy)]
-    assert 0 < (chunks[0] - chunks[1]).abs().max() < 0.05  # other sums, the same chunks
+    normalised = [loaded.policy.normaliser.action.normalise(chunk) for chunk in chunks]
+    assert (normalised[0] - normalised[1]).abs().max() < 1e-3
     assert run_by(loaded, "reference", None) is loaded
 
 
