@@ -1,9 +1,18 @@
-"""One environment for all tests that touch ROS: a domain of this run alone, and messages that check their fields."""
+"""One environment for all tests that touch ROS: a domain of this run alone, and messages that check their fields.
+
+Many of these tests are about real time. On a shared machine everything may stand still for a second or two, and then
+a robot that stops because its input is late does what it should. A test that fails while that happened is run again;
+one that fails on a machine that went on fails at once.
+"""
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 
+import pytest
+from _pytest.runner import runtestprotocol
 from dp_bringup.domain import dds_environment
 
 # Setters of messages check types only when asked to; a wrong type otherwise shows up in somebody else's process.
@@ -14,3 +23,63 @@ os.environ.update(dds_environment(Path(__file__).resolve().parents[1] / "build" 
 # tested would never hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A thread that does nothing but wake up is late by this much only when the whole process was kept from running.
+STANDSTILL_S = 0.1
+ATTEMPTS = 3
+
+
+class Standstills:
+    """Watches how late a thread wakes up.
+
+    Attributes:
+        longest_s: the longest standstill since it was last set to zero.
+        again: the tests that were run again, each with the standstill.
+    """
+
+    def __init__(self):
+        self.longest_s = 0.0
+        self.again = []
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self):
+        while True:
+            begun = time.monotonic()
+            time.sleep(0.02)
+            self.longest_s = max(self.longest_s, time.monotonic() - begun - 0.02)
+
+
+standstills = Standstills()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for attempt in range(1, ATTEMPTS + 1):
+        standstills.longest_s = 0.0
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        failed = any(report.failed for report in reports)
+        if not failed or standstills.longest_s < STANDSTILL_S or attempt == ATTEMPTS:
+            break
+        standstills.again.append(f"{item.nodeid}: the machine stood still for {standstills.longest_s:.2f} s")
+        _forget(item)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _forget(item):
+    """Fixtures are made afresh, also wider ones whose making has failed."""
+    item._initrequest()
+    for definitions in item._fixtureinfo.name2fixturedefs.values():
+        for definition in definitions:
+            if definition.cached_result is not None and definition.cached_result[2] is not None:
+                definition.finish(item._request)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if standstills.again:
+        terminalreporter.section("run again")
+        for line in standstills.again:
+            terminalreporter.line(line)

@@ -52,8 +52,13 @@ class Cell:
         self.node.create_timer(0.01, self._measure)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, daemon=True)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+
+    def _spin(self):
+        while not self._closed.is_set():
+            self._executor.spin_once(0.1)
 
     def now_ns(self):
         return self.node.get_clock().now().nanoseconds
@@ -99,6 +104,9 @@ class Cell:
             time.sleep(0.01)
 
     def close(self):
+        """The thread ends before what it uses is taken away."""
+        self._closed.set()
+        self._thread.join()
         self._executor.shutdown()
         self.context.try_shutdown()
 

@@ -158,7 +158,7 @@ def test_a_contact_stops_the_arm_and_a_person_goes_on(cell, start_control, make_
     time.sleep(0.1)
     hand.push(0, 0, -0.1, 0, 0, 0, seconds=0.3)
     cell.force = 45.0
-    cell.wait(lambda: cell.states[-1].mode == CommandState.FAULT, "the fault", 1.0)
+    cell.wait(lambda: cell.states[-1].mode == CommandState.FAULT, "the fault")
     assert "contact: force 45.0 N (limit 30.0 N)" in cell.states[-1].text
     cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
     cell.force = 0.0

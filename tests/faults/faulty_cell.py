@@ -116,7 +116,8 @@ class FaultyCell:
 
     def _spin(self):
         with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+            while not self._closed.is_set():
+                self._executor.spin_once(0.1)
 
     def _run(self):
         """Send everything on an absolute schedule."""
@@ -252,7 +253,7 @@ class FaultyCell:
     def close(self):
         """End."""
         self._closed.set()
-        for thread in self._threads[1:]:
+        for thread in self._threads:
             thread.join(2.0)
         self._executor.shutdown()
         self.context.try_shutdown()

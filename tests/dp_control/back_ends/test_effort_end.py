@@ -98,7 +98,13 @@ class Watch:
         self.node.create_timer(0.02, self._push)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        threading.Thread(target=self._executor.spin, daemon=True).start()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self):
+        while not self._closed.is_set():
+            self._executor.spin_once(0.1)
 
     def _on_torque(self, message):
         self.torques.append(np.array(message.data))
@@ -125,6 +131,8 @@ class Watch:
             time.sleep(0.01)
 
     def close(self):
+        self._closed.set()
+        self._thread.join()
         self._executor.shutdown()
         self.context.try_shutdown()
 
