@@ -16,6 +16,7 @@ from dp_policy.runtime.native.unet import NativeUnet
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
 CANDIDATES = denoiser_candidates()
+NATIVE = next(item for item in CANDIDATES if item.name == "native-bf16")
 #: Of one evaluation, whose outputs are about 1.
 EVALUATION_TOLERANCES = {"fp32": 1e-5, "bf16": 0.05, "int8": 0.15}
 NETWORKS = {
@@ -62,7 +63,7 @@ def test_evaluations_agree(candidate: Candidate, network: str, small_config: Cal
 
 
 @pytest.mark.parametrize("changes", [{}, {"causal": False}, {"condition_layers": 1}], ids=str)
-@pytest.mark.parametrize("name", ["onednn-fp32", "onednn-bf16"])
+@pytest.mark.parametrize("name", ["onednn-fp32", "onednn-bf16", "cuda-bf16"])
 @torch.inference_mode()
 def test_transformers_agree(name: str, changes: dict, small_config: Callable[..., PolicyConfig]) -> None:
     transformer = {"layers": 2, "heads": 2, "width": 32, **changes}
@@ -126,7 +127,7 @@ def test_gradients_are_those_of_the_plain_network(
 @torch.inference_mode()
 def test_memory_does_not_grow_from_step_to_step(small_config: Callable[..., PolicyConfig]) -> None:
     policy = build_policy(small_config)
-    native = built(CANDIDATES[0], policy)
+    native = built(NATIVE, policy)
     prepared = native.prepare(torch.ones(1, policy.head.condition_dim), torch.tensor([50]))
     sample = torch.randn(1, 16, 10)
     for _ in range(10):
@@ -145,7 +146,7 @@ def test_memory_does_not_grow_from_step_to_step(small_config: Callable[..., Poli
 @torch.inference_mode()
 def test_tables_of_many_samplers_are_not_all_kept(small_config: Callable[..., PolicyConfig]) -> None:
     policy = build_policy(small_config)
-    native = built(CANDIDATES[0], policy)
+    native = built(NATIVE, policy)
     for step in range(50):
         native.prepare(torch.ones(1, policy.head.condition_dim), torch.tensor([step]))
     assert len(native._films._tables) == native._films.MOST_TABLES
@@ -156,7 +157,7 @@ def test_compiled_kernels_refuse_transformers_by_name(small_config: Callable[...
         small_config(denoiser={"kind": "transformer", "transformer": {"layers": 1, "heads": 2, "width": 16}})
     )
     with pytest.raises(RuntimeUnavailableError, match="DiffusionTransformer"):
-        denoiser_candidates()[0].build(policy)
+        NATIVE.build(policy)
 
 
 def test_one_compiled_library_serves_all(small_config: Callable[..., PolicyConfig]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def test_fastest_is_taken_and_described(loaded: LoadedPolicy, monkeypatch: pytes
     assert "native-int8" not in chosen.description
 
 
+def test_reserves_are_not_tried_where_another_is_taken(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("native-bf16", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, native_bf16=5.0, onednn_fp32=2.0)
+    chosen = select_runtime(loaded.policy)
+    assert chosen.choice.denoiser == "native-bf16"
+    assert "denoiser onednn-fp32: not tried" in chosen.description
+
+
 def test_ties_go_to_the_plain_path(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     times(monkeypatch, native_bf16=9.5, onednn_fp32=9.4, onednn_bf16=9.3)
     assert select_runtime(loaded.policy).choice == Choice()
@@ -94,6 +103,12 @@ def test_missing_instructions_and_compilers_are_named(
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
     assert "no C++ compiler (g++, clang++, c++)" in select_runtime(loaded.policy).description
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DP_CACHE_DIR", str(tmp_path / "file"))
+    if shutil.which("g++"):
+        with pytest.raises(RuntimeUnavailableError, match="could not write"):
+            library.compile_library(library.cache_folder() / "library.so")
 
 
 def test_eight_bits_only_if_asked(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:

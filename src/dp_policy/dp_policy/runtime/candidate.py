@@ -13,6 +13,7 @@ from torch import nn
 from dp_policy.denoiser import Denoiser
 from dp_policy.encoders import ImageNetwork, ResNetEncoder
 from dp_policy.policy import VisuomotorPolicy
+from dp_policy.runtime.cuda import CudaDenoiser, CudaNetwork, require_cuda
 from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder, FrameNetwork
 from dp_policy.runtime.native.library import find_library, load_library
 from dp_policy.runtime.native.trunk import NativeResNet
@@ -37,15 +38,14 @@ class Candidate:
     Attributes:
         name: unique within the part.
         precision: key of ``TOLERANCES``.
-        build: the part of a policy, run this way.
-
-    Raises (``build``):
-        RuntimeUnavailableError: not here or not this policy.
+        build: the part of a policy, run this way; raises RuntimeUnavailableError where that is not possible.
+        reserve: tried only where no other is taken; it was never the fastest, and trying costs start-up time.
     """
 
     name: str
     precision: str
     build: Callable[[VisuomotorPolicy], nn.Module]
+    reserve: bool = False
 
 
 def denoiser_of(policy: VisuomotorPolicy) -> Denoiser | None:
@@ -97,13 +97,27 @@ def _native(bits: int, carried: Path | None) -> Callable[[VisuomotorPolicy], nn.
     return build
 
 
+def _cuda_denoiser(policy: VisuomotorPolicy) -> nn.Module:
+    require_cuda()
+    denoiser = denoiser_of(policy)
+    assert denoiser is not None
+    return CudaDenoiser(denoiser)
+
+
+def _cuda_encoder(policy: VisuomotorPolicy) -> nn.Module:
+    require_cuda()
+    networks = {name: CudaNetwork(cast(ImageNetwork, part)) for name, part in policy.encoder.networks.items()}
+    return FastEncoder(policy.encoder, networks)
+
+
 def denoiser_candidates(carried: Path | None = None) -> list[Candidate]:
     """Ways to run the denoiser, besides the plain one; ``carried``: folder of an export with the compiled library."""
     return [
         Candidate("native-bf16", "bf16", _native(16, carried)),
         Candidate("native-int8", "int8", _native(8, carried)),
-        Candidate("onednn-fp32", "fp32", _onednn(torch.float32)),
-        Candidate("onednn-bf16", "bf16", _onednn(torch.bfloat16)),
+        Candidate("onednn-fp32", "fp32", _onednn(torch.float32), reserve=True),
+        Candidate("onednn-bf16", "bf16", _onednn(torch.bfloat16), reserve=True),
+        Candidate("cuda-bf16", "bf16", _cuda_denoiser),
     ]
 
 
@@ -125,7 +139,8 @@ def encoder_candidates(carried: Path | None = None) -> list[Candidate]:
     """Ways to run the image networks, besides the plain one; ``carried`` as for denoisers."""
     return [
         Candidate("native-bf16", "bf16", _native_encoder(carried)),
-        Candidate("onednn-bf16", "bf16", _bfloat_encoder),
+        Candidate("onednn-bf16", "bf16", _bfloat_encoder, reserve=True),
+        Candidate("cuda-bf16", "bf16", _cuda_encoder),
     ]
 
 

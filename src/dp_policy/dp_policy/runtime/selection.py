@@ -138,6 +138,7 @@ class _Contest:
         known = {item.name: item.precision for item in denoiser_candidates()}
         bytes_held = stored is not None and known.get(stored.choice.denoiser) == "int8"
         self._bytes = runtime == "int8" or bytes_held
+        self._taken: dict[str, nn.Module | None] = {}  # an encoder is compared together with the denoiser taken
         self._trial: Trial = make_trial(policy)
         self._features = features_of(policy, self._trial)
         self._expected = chunks_of(policy, self._features)
@@ -146,13 +147,12 @@ class _Contest:
 
     def hold(self) -> Selection:
         """Choose both parts, one after the other."""
-        chosen: dict[str, tuple[str, nn.Module | None]] = {}
+        names = {}
         for part, candidates in (("denoiser", self._denoisers()), ("encoder", self._encoders())):
             stored = None if self._stored is None else getattr(self._stored, part)
-            chosen[part] = self._take(part, candidates, stored)
-        parts = {part: module for part, (_, module) in chosen.items()}
-        self._selection.policy = with_parts(self._policy, **parts)
-        self._selection.choice = Choice(**{part: name for part, (name, _) in chosen.items()})
+            names[part], self._taken[part] = self._take(part, candidates, stored)
+        self._selection.policy = with_parts(self._policy, **self._taken)
+        self._selection.choice = Choice(**names)
         return self._selection
 
     def _denoisers(self) -> list[Candidate]:
@@ -166,15 +166,19 @@ class _Contest:
     def _take(self, part: str, candidates: list[Candidate], stored: str | None) -> tuple[str, nn.Module | None]:
         if stored == REFERENCE:
             return REFERENCE, None
-        built = self._build(part, [item for item in candidates if stored in (None, item.name)])
-        known = {item.name: item for item in candidates}
-        if stored is None:
-            return self._fastest(part, known, built)
-        if stored in built and self._agrees(part, known[stored], built[stored], None):
-            return stored, built[stored]
-        self._selection.source = f"measured on {processor_name()}, as the stored {part} {stored} does not run here"
-        others = [item for item in candidates if item.name != stored]
-        return self._fastest(part, known, self._build(part, others))
+        if stored is not None:
+            built = self._build(part, [item for item in candidates if item.name == stored])
+            known = {item.name: item for item in candidates}
+            if stored in built and self._agrees(part, known[stored], built[stored], None):
+                return stored, built[stored]
+            self._selection.source = f"measured on {processor_name()}, as the stored {part} {stored} does not run here"
+            candidates = [item for item in candidates if item.name != stored]
+        name, module = self._fastest(part, [item for item in candidates if not item.reserve])
+        reserve = [item for item in candidates if item.reserve]
+        if module is None:
+            return self._fastest(part, reserve)
+        self._selection.verdicts += [Verdict(part, item.name, reason="not tried") for item in reserve]
+        return name, module
 
     def _build(self, part: str, candidates: list[Candidate]) -> dict[str, nn.Module]:
         built = {}
@@ -185,15 +189,15 @@ class _Contest:
                 self._selection.verdicts.append(Verdict(part, item.name, reason=f"refused: {error}"))
         return built
 
-    def _fastest(
-        self, part: str, known: dict[str, Candidate], built: dict[str, nn.Module]
-    ) -> tuple[str, nn.Module | None]:
+    def _fastest(self, part: str, candidates: list[Candidate]) -> tuple[str, nn.Module | None]:
         """The fastest that agrees with the plain path; ties go to the first."""
+        known, built = {item.name: item for item in candidates}, self._build(part, candidates)
         if not built:
             return REFERENCE, None
         modules = {REFERENCE: None, **built}
         times = fastest_ms({name: self._timed(part, module) for name, module in modules.items()}, ROUNDS)
-        self._selection.verdicts.append(Verdict(part, REFERENCE, times[REFERENCE]))
+        if (part, REFERENCE) not in [(verdict.part, verdict.name) for verdict in self._selection.verdicts]:
+            self._selection.verdicts.append(Verdict(part, REFERENCE, times[REFERENCE]))
         while True:
             best = REFERENCE
             for name, ms in times.items():
@@ -215,7 +219,7 @@ class _Contest:
         return evaluation(policy, self._features)
 
     def _agrees(self, part: str, candidate: Candidate, module: nn.Module, ms: float | None) -> bool:
-        view = with_parts(self._policy, **{part: module})
+        view = with_parts(self._policy, **{**self._taken, part: module})
         features = features_of(view, self._trial) if part == "encoder" else self._features
         difference = float((chunks_of(view, features) - self._expected).abs().max())
         most = TOLERANCES[candidate.precision]

@@ -72,26 +72,29 @@ def compile_library(target: Path) -> Path:
         raise RuntimeUnavailableError(
             f"no C++ compiler ({', '.join(COMPILERS)}) and no export that carries the library"
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
     sources = [str(Path(__file__).parent / source) for source in SOURCES]
     flags = [f"-m{flag.replace('avx512_', 'avx512')}" for flag in NEEDED_FLAGS]
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        draft = Path(folder) / target.name
-        command = [compiler, *OPTIONS, *flags, "-o", str(draft), *sources]
-        try:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            draft = Path(folder) / target.name
+            command = [compiler, *OPTIONS, *flags, "-o", str(draft), *sources]
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_TIMEOUT_S)
-        except subprocess.CalledProcessError as error:
-            raise RuntimeUnavailableError(f"{compiler} failed: {error.stderr.strip()[-300:]}") from None
-        except subprocess.TimeoutExpired:
-            raise RuntimeUnavailableError(f"{compiler} took longer than {COMPILE_TIMEOUT_S:.0f} s") from None
-        draft.rename(target)
+            draft.rename(target)
+    except subprocess.CalledProcessError as error:
+        raise RuntimeUnavailableError(f"{compiler} failed: {error.stderr.strip()[-300:]}") from None
+    except (subprocess.TimeoutExpired, OSError) as error:
+        raise RuntimeUnavailableError(f"{compiler} could not write {target}: {error}") from None
     return target
 
 
 @lru_cache(maxsize=4)
 def load_library(path: Path) -> ctypes.CDLL:
-    """The library with the types of its functions declared."""
-    library = ctypes.CDLL(str(path))
+    """The library with the types of its functions declared; raises RuntimeUnavailableError."""
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise RuntimeUnavailableError(f"{path} cannot be loaded: {error}") from None
     handle, number, real, address = ctypes.c_void_p, ctypes.c_int, ctypes.c_float, ctypes.c_void_p
     signatures: dict[str, tuple[object, tuple]] = {
         "dp_network_new": (handle, (number,)),
