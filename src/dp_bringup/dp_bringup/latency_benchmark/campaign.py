@@ -68,8 +68,9 @@ def play(job: Job) -> Outcome:
     contract = load_contract(job.cell)
     engine = _engine(job.checkpoint, job.runtime, "guided" if condition.method == "guided" else "auto")
     steps = engine.loaded.config.action.steps
-    method = make_method(condition.method, contract, steps, first_age_ns=job.base_ms * 1_000_000)
     mean_s = 1e-3 * (job.base_ms + condition.added_ms)
+    # The inference node keeps the ages that it has measured in the episodes before.
+    method = make_method(condition.method, contract, steps, first_age_ns=round(1e9 * mean_s))
     latency = VirtualLatency(mean_s, 1e-3 * condition.jitter_ms, job.seed)
     return Episode(_world(condition.task, job.cell), engine, contract, method, latency).play(job.seed)
 
