@@ -183,6 +183,17 @@ def test_export_carries_the_library_to_computers_without_a_compiler(
     )
 
 
+def test_eight_bits_asked_for_are_tried_though_the_export_has_none(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    require("native-int8", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, native_bf16=2.0, native_int8=1.0)
+    export_policy(loaded, tmp_path / "export")
+    exported = load_policy_or_export(tmp_path / "export")
+    assert Engine(exported, warmup_runs=0).description.startswith("denoiser native-bf16")
+    assert Engine(exported, warmup_runs=0, runtime="int8").description.startswith("denoiser native-int8")
+
+
 def test_choice_of_another_processor_is_made_anew(
     loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

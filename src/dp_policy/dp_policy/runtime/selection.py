@@ -26,8 +26,8 @@ from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
 #: ``auto`` measures; ``int8`` measures too and also admits 8-bit weights; ``reference`` runs what the weights say.
 RUNTIMES = ("auto", "int8", REFERENCE)
-#: A candidate must be this much faster than one before it in the order, so that noise does not decide.
-MARGIN = 1.1
+#: A candidate must be this much faster than one before it in the order, so that neither noise nor little gain decides.
+MARGIN = 1.25
 ROUNDS = 5
 
 
@@ -134,10 +134,11 @@ class _Contest:
     def __init__(self, policy: VisuomotorPolicy, runtime: str, stored: Stored | None) -> None:
         self._policy = policy
         self._carried = None if stored is None else stored.folder
-        self._stored = stored.choice if stored is not None and stored.fits else None
         known = {item.name: item.precision for item in denoiser_candidates()}
         bytes_held = stored is not None and known.get(stored.choice.denoiser) == "int8"
         self._bytes = runtime == "int8" or bytes_held
+        asked = runtime == "auto" or bytes_held
+        self._stored = stored.choice if stored is not None and stored.fits and asked else None
         self._taken: dict[str, nn.Module | None] = {}  # an encoder is compared together with the denoiser taken
         self._trial: Trial = make_trial(policy)
         self._features = features_of(policy, self._trial)
