@@ -33,3 +33,15 @@ def test_a_dry_run_plans_without_control_where_nothing_listens_and_encodes_each_
     assert int(cell.value("policy: inference", "frames_encoded")) == 2 * len(frames) == 2 * (CHUNKS + 1)
     assert int(cell.value("policy: inference", "frames_encoded_in_vain")) == 0
     assert all(chunk.given == 0 for chunk in cell.dry_chunks), "nobody executes what a new chunk could go on from"
+
+
+def test_an_added_latency_holds_each_chunk_back_on_the_cell_s_clock(checkpoint, start_policy, virtual_cell):
+    cell = virtual_cell(start_policy(checkpoint(), "dry_run:=true", "added_latency_s:=0.3", "use_sim_time:=true"))
+    cell.until(lambda: cell.node.count_publishers("policy/dry_run_chunk"), "the node")
+    observed = cell.observe()
+    while not cell.dry_chunks:
+        cell.let_pass(0.1)
+        now = cell.observe(20)
+        assert now < observed + 100 * 10**9
+    (chunk,) = cell.dry_chunks[:1]
+    assert stamp_to_ns(chunk.published) >= stamp_to_ns(chunk.header.stamp) + 300_000_000

@@ -108,6 +108,15 @@ def test_a_dropped_chunk_makes_the_next_observation_due_and_no_other():
     assert s.due(1100 * MS) and not s.due(1000 * MS)
 
 
+def test_an_observation_that_no_chunk_came_of_is_not_tried_again():
+    s = schedule()
+    s.failed(500 * MS)
+    assert not s.due(500 * MS) and s.due(600 * MS)
+    s.published(1000 * MS, 1050 * MS)
+    s.failed(1700 * MS)
+    assert not s.due(1700 * MS) and s.due(1800 * MS)
+
+
 def test_chunks_that_come_after_the_committed_part_are_counted():
     s = schedule()
     s.published(1000 * MS, 1050 * MS)

@@ -238,6 +238,12 @@ class InferenceCore:
         self.counts.discarded += not wanted
         return wanted
 
+    def failed(self, job: PlanJob) -> None:
+        """The output of the network cannot be executed."""
+        self.counts.refused += 1
+        if job.activation == self.activation:
+            self.schedule.failed(job.observation.t_ns)
+
     def published(self, job: PlanJob, chunk_id: int, actions: NDArray[np.float32], now_ns: int) -> None:
         """A chunk of this job is on its way."""
         t_obs = job.observation.t_ns

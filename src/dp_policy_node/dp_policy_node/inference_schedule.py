@@ -92,7 +92,7 @@ class InferenceSchedule:
             return self._used_ns
         arrival_ns = self.budget_ns + self.delivery_ns
         begin_ns = self._chunk_observed_ns + self._committed_ns - self._observation_period_ns - arrival_ns
-        return max(self._chunk_observed_ns, begin_ns)
+        return max(self._used_ns or self._chunk_observed_ns, begin_ns)
 
     def start(self) -> None:
         """Forget the present chunk (a new episode); what was learnt of ages stays."""
@@ -102,6 +102,10 @@ class InferenceSchedule:
     def drop(self) -> None:
         """The present chunk is not in execution: the next inference is due at once, on a newer observation."""
         self._chunk_observed_ns = None
+
+    def failed(self, t_obs_ns: int) -> None:
+        """No chunk came of the observation at ``t_obs_ns``: the next one is tried on a newer observation."""
+        self._used_ns = t_obs_ns
 
     def due(self, t_obs_ns: int) -> bool:
         """True when an inference on the observation at ``t_obs_ns`` should start now."""

@@ -42,6 +42,7 @@ class InferenceWorker:
         refuse: says what was refused; called by the thread.
         fail: ends the node, with the reason; called by the thread.
         first_chunk_id: of the first chunk; the others count up.
+        added_ns: each chunk is held back for so long, as if the inference took longer; for experiments.
     """
 
     def __init__(
@@ -54,10 +55,12 @@ class InferenceWorker:
         refuse: Callable[[str], None],
         fail: Callable[[str], None],
         first_chunk_id: int = 0,
+        added_ns: int = 0,
     ) -> None:
         self._contract, self.core = contract, core
         self._now_ns, self._publish, self._refuse, self._fail = now_ns, publish, refuse, fail
         self._condition = threading.Condition()
+        self._added_ns = added_ns
         self._closed = False
         self._policy = policy
         self._next_policy: ReadyPolicy | None = None
@@ -221,6 +224,7 @@ class InferenceWorker:
         encode_ms = (time.perf_counter() - started) * 1e3
         result = policy.engine.plan(features, observation.proprioception, job.previous_plan, job.n_late)
         self.denoise_ms.append(result.timings.denoise_ms)
+        self._hold_back(self._now_ns() + self._added_ns)
         captures = [stamp for stamps in observation.frame_stamps_ns.values() for stamp in stamps]
         ledger = Ledger(
             observed_ns=observation.t_ns,
@@ -240,10 +244,16 @@ class InferenceWorker:
             )
         except ValueError as error:
             with self._condition:
-                self.core.counts.refused += 1
+                self.core.failed(job)
             self._refuse(str(error))
             return
         self._send(job, message, result.actions)
+
+    def _hold_back(self, until_ns: int) -> None:
+        """Wait as a slower engine would, on the ROS clock."""
+        with self._condition:
+            while self._added_ns and not self._closed and self.core.active and self._now_ns() < until_ns:
+                self._condition.wait(timeout=1e-3)
 
     def _send(self, job: PlanJob, message: ActionChunk, actions: NDArray[np.float32]) -> None:
         """Publish, unless the activation ended during the inference: then nobody wants the chunk."""

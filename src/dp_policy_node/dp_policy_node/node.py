@@ -93,6 +93,7 @@ class PolicyNode(ManagedNode):
             bool(self._settings.value("dry_run")),
             float(self._settings.value("stream_timeout_s")),
             self._first_chunk_id,
+            float(self._settings.value("added_latency_s")),
         )
         self.get_logger().info(f"{_described(policy)} ready{', DRY RUN' if self._running.dry_run else ''}")
         return TransitionCallbackReturn.SUCCESS

@@ -17,7 +17,15 @@ from rclpy.parameter import Parameter
 from dp_policy_node.loaded_engine import EngineOptions, check_checkpoint
 
 #: Taken when the node is configured; to change them, clean it up first.
-CONFIGURED = ("dry_run", "num_threads", "runtime", "continuity", "actions_per_chunk", "stream_timeout_s")
+CONFIGURED = (
+    "dry_run",
+    "num_threads",
+    "runtime",
+    "continuity",
+    "actions_per_chunk",
+    "stream_timeout_s",
+    "added_latency_s",
+)
 #: Taken at once, also while the policy drives.
 LIVE = ("checkpoint", "seed", "task")
 
@@ -67,6 +75,7 @@ class PolicyParameters:
             ),
             ("actions_per_chunk", 0, "Ta, actions executed of each chunk; 0: as the policy was trained.", 0, 256),
             ("stream_timeout_s", 10.0, "A stream silent this long after activation ends the node, s.", 0.5, 60),
+            ("added_latency_s", 0.0, "Each chunk is held back for so long, s; for experiments.", 0.0, 2.0),
         ):
             low, high = limits or (None, None)
             declare(node, str(name), default, str(description), low=low, high=high, read_only=False)

@@ -32,6 +32,7 @@ class RunningPolicy:
         dry_run: publish chunks where they move nothing, whatever the mode of control.
         timeout_s: a stream silent for so long after an activation is a failure.
         first_chunk_id: of the next chunk.
+        added_s: each chunk is held back for so long, for experiments.
 
     Attributes:
         active: samples are taken and chunks made.
@@ -46,6 +47,7 @@ class RunningPolicy:
         dry_run: bool,
         timeout_s: float,
         first_chunk_id: int,
+        added_s: float = 0.0,
     ) -> None:
         self._node = node
         self.dry_run = dry_run
@@ -58,7 +60,15 @@ class RunningPolicy:
         self._chunks = node.create_publisher(ActionChunk, DRY_RUN_TOPIC if dry_run else CHUNK_TOPIC, qos.EVENT)
         self._ledger_out = node.create_publisher(ChunkLedger, "policy/ledger", qos.EVENT)
         self.worker = InferenceWorker(
-            contract, policy, core, self._now_ns, self._publish, self._refuse, self._fail, first_chunk_id
+            contract,
+            policy,
+            core,
+            self._now_ns,
+            self._publish,
+            self._refuse,
+            self._fail,
+            first_chunk_id,
+            round(1e9 * added_s),
         )
         self.streams = ObservationStreams(node, contract, self.worker, lambda: self.active, self._refuse)
         self._reports = node.create_subscription(ChunkReport, "control/chunk_report", self._on_report, qos.EVENT)
