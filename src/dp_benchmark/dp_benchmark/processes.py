@@ -85,7 +85,7 @@ class _Worker:
         self.job: int | None = None
         self.connection, theirs = context.Pipe()
         self._process: BaseProcess = context.Process(target=_serve, args=(work, theirs), daemon=True)
-        with _interrupts_ignored():
+        with interrupts_ignored():
             self._process.start()
         theirs.close()
 
@@ -127,7 +127,7 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
+def interrupts_ignored() -> Iterator[None]:
     """Processes started inside ignore Ctrl-C from their first instruction on, and so print nothing about it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from dp_benchmark.policies import PUBLISHED
 
 from dp_bringup.policy_bench.cases import DDIM_STEPS, MOST_FEW_STEPS, Network
-from dp_bringup.policy_bench.subject import PUBLISHED, Subject, SubjectProcess
+from dp_bringup.policy_bench.subject import Subject, SubjectProcess
 from dp_bringup.policy_bench.ways import ChunkTime
 
 Row = dict[str, Any]

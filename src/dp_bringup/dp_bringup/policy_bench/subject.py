@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from dp_benchmark.policies import load_policy
+from dp_benchmark.policies import PUBLISHED, load_policy
+from dp_benchmark.processes import interrupts_ignored
 
 from dp_bringup.errors import CommandError, is_expected
 from dp_bringup.policy_bench.ways import Array, ChunkTime, EngineWay, PublishedWay, Way, observations
 
-#: Run as published, see :mod:`dp_policy.reference`; the other ways are runtimes of the engine.
-PUBLISHED = "published"
 #: Observations that the rounds go through, and chunks that are compared.
 OBSERVATIONS = 8
 _PATIENCE_S = 900.0
@@ -36,7 +35,7 @@ class Subject:
 
     Attributes:
         checkpoint: folder.
-        runtime: ``published``, or one of the engine's.
+        runtime: one of :data:`dp_benchmark.policies.RUNTIMES`.
         threads: of the processor.
     """
 
@@ -57,7 +56,7 @@ class SubjectProcess:
         self._name = f"{subject.runtime} of {subject.checkpoint.name} on {subject.threads} threads"
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(subject, theirs), daemon=True)
-        with _threads_of_libraries(subject.threads):
+        with _threads_of_libraries(subject.threads), interrupts_ignored():
             self._process.start()
         theirs.close()
 
