@@ -41,9 +41,7 @@ def configure(latency: argparse.ArgumentParser) -> None:
     latency.add_argument("--parallel", type=int, default=2, help="processes; they change no figure (default: 2)")
     what = "of the engine: reference gives the same figures everywhere, auto the fast paths (default: reference)"
     latency.add_argument("--runtime", default="reference", help=what)
-    latency.add_argument(
-        "--dds", type=int, default=0, metavar="N", help="then N episodes of ours over DDS"
-    )
+    latency.add_argument("--dds", type=int, default=0, metavar="N", help="then N episodes of ours over DDS")
     latency.add_argument("--dds-added", default="0,400", help="latencies added there, ms (default: 0,400)")
     latency.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")
     latency.add_argument("--out", type=Path, help="folder of outcomes, continued if it holds some (default: a new one)")
