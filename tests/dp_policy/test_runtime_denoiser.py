@@ -53,7 +53,7 @@ def test_evaluations_agree(candidate: Candidate, network: str, small_config: Cal
     policy = build_policy(small_config, **NETWORKS[network])
     plain, fast = denoiser_of(policy), built(candidate, policy)
     assert plain is not None
-    condition, steps = torch.randn(2, policy.head.condition_dim), torch.tensor([99, 40, 3])
+    condition, steps = torch.randn(2, policy.head.condition_dim + policy.head.given_features), torch.tensor([99, 40, 3])
     for count, observations in ((1, 1), (6, 2), (3, 1), (1, 1)):  # more chunks, fewer again
         sample = torch.randn(count, 16, 10)
         expected = plain.denoise(sample, plain.prepare(condition[:observations], steps), 1)
@@ -72,7 +72,7 @@ def test_transformers_agree(name: str, changes: dict, small_config: Callable[...
     plain, fast = denoiser_of(policy), built(candidate, policy)
     assert plain is not None
     torch.nn.init.normal_(plain.head.weight, std=0.2)  # type: ignore[arg-type,union-attr]
-    condition, steps = torch.randn(2, policy.head.condition_dim), torch.tensor([99, 40, 3])
+    condition, steps = torch.randn(2, policy.head.condition_dim + policy.head.given_features), torch.tensor([99, 40, 3])
     for count, observations in ((1, 1), (6, 2)):
         sample = torch.randn(count, 16, 10)
         expected = plain.denoise(sample, plain.prepare(condition[:observations], steps), 1)
@@ -90,7 +90,10 @@ def test_marked_actions_are_seen(candidate: Candidate, small_config: Callable[..
     sample, steps = torch.randn(1, 16, 11), torch.tensor([50])
     marked = sample.clone()
     marked[:, :4, 10] += 3.0
-    prepared = [network.prepare(torch.ones(1, policy.head.condition_dim), steps) for network in (plain, fast)]
+    prepared = [
+        network.prepare(torch.ones(1, policy.head.condition_dim + policy.head.given_features), steps)
+        for network in (plain, fast)
+    ]
     change = [
         network.denoise(marked, ready, 0) - network.denoise(sample, ready, 0)
         for network, ready in zip((plain, fast), prepared, strict=True)
@@ -103,7 +106,7 @@ def test_marked_actions_are_seen(candidate: Candidate, small_config: Callable[..
 def test_equal_noise_gives_equal_chunks(candidate: Candidate, small_config: Callable[..., PolicyConfig]) -> None:
     policy = build_policy(small_config)
     fast = with_parts(policy, denoiser=built(candidate, policy))
-    features = torch.ones(1, policy.head.condition_dim)
+    features = torch.ones(1, policy.head.condition_dim + policy.head.given_features)
     chunks = [fast.plan(features, generator=torch.Generator().manual_seed(3)) for _ in range(2)]
     torch.testing.assert_close(chunks[0], chunks[1], atol=0.0, rtol=0.0)
     assert denoiser_of(policy) is not denoiser_of(fast)
@@ -118,7 +121,9 @@ def test_gradients_are_those_of_the_plain_network(
     gradients = []
     for network in (denoiser_of(policy), built(candidate, policy)):
         moved = sample.clone().requires_grad_()
-        prepared = network.prepare(torch.ones(1, policy.head.condition_dim), torch.tensor([50]))
+        prepared = network.prepare(
+            torch.ones(1, policy.head.condition_dim + policy.head.given_features), torch.tensor([50])
+        )
         network.denoise(moved, prepared, 0).sum().backward()
         gradients.append(moved.grad)
     torch.testing.assert_close(gradients[0], gradients[1], atol=0.0, rtol=0.0)
@@ -128,7 +133,7 @@ def test_gradients_are_those_of_the_plain_network(
 def test_memory_does_not_grow_from_step_to_step(small_config: Callable[..., PolicyConfig]) -> None:
     policy = build_policy(small_config)
     native = built(NATIVE, policy)
-    prepared = native.prepare(torch.ones(1, policy.head.condition_dim), torch.tensor([50]))
+    prepared = native.prepare(torch.ones(1, policy.head.condition_dim + policy.head.given_features), torch.tensor([50]))
     sample = torch.randn(1, 16, 10)
     for _ in range(10):
         native.denoise(sample, prepared, 0)
@@ -148,7 +153,7 @@ def test_tables_of_many_samplers_are_not_all_kept(small_config: Callable[..., Po
     policy = build_policy(small_config)
     native = built(NATIVE, policy)
     for step in range(50):
-        native.prepare(torch.ones(1, policy.head.condition_dim), torch.tensor([step]))
+        native.prepare(torch.ones(1, policy.head.condition_dim + policy.head.given_features), torch.tensor([step]))
     assert len(native._films._tables) == native._films.MOST_TABLES
 
 
@@ -170,7 +175,10 @@ def test_one_compiled_library_serves_all(small_config: Callable[..., PolicyConfi
     for policy in policies:
         torch.nn.init.normal_(next(policy.head.parameters()), std=1.0)
     networks = [NativeUnet(denoiser_of(policy), 16, 16, library) for policy in policies]  # type: ignore[arg-type]
-    sample, condition = torch.randn(1, 16, 10), torch.ones(1, policies[0].head.condition_dim)
+    sample, condition = (
+        torch.randn(1, 16, 10),
+        torch.ones(1, policies[0].head.condition_dim + policies[0].head.given_features),
+    )
     with torch.inference_mode():
         first, second = (net.denoise(sample, net.prepare(condition, torch.tensor([9])), 0) for net in networks)
     assert not torch.allclose(first, second)

@@ -40,7 +40,7 @@ class Denoiser(nn.Module, ABC):
             sample: (B * K, T, A) noisy sequences, K per observation side by side; (B * K, T, A + 1) if the policy is
                 trained for given actions (``action.prefix``): the last channel marks them, and they are clean.
             steps: (B * K,) step of each: int64, or float32 for continuous time.
-            condition: (B, C) observation features.
+            condition: (B, C) observation features, behind them the :func:`given_features` if there are any.
 
         Returns:
             (B * K, T, A).
@@ -55,6 +55,15 @@ class Denoiser(nn.Module, ABC):
         """``forward`` for (B * K, T, A or A + 1) at the ``index``-th of the steps prepared for B observations."""
 
 
+def given_features(config: PolicyConfig) -> int:
+    """Numbers of the given actions that a network's condition has behind the observation features.
+
+    A U-Net has them there as well as in its sequence: its group norms take the offset out of what its convolutions
+    see, so that from the sequence alone it hardly learns where the given actions are. A transformer attends to them.
+    """
+    return config.action.prefix * (config.action.dim + 1) if config.denoiser.kind == "unet1d" else 0
+
+
 def build_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
     """The network of ``config.denoiser`` for ``history`` frames of ``frame_features`` numbers, with fresh weights."""
     marked = config.action.prefix > 0
@@ -66,5 +75,5 @@ def build_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
         return DiffusionTransformer(*sizes, config.denoiser.transformer, past=action.past, marked=marked)
     from dp_policy.unet1d import ConditionalUnet1d
 
-    condition_dim = frame_features * config.observation.history
+    condition_dim = frame_features * config.observation.history + given_features(config)
     return ConditionalUnet1d(config.action.dim, condition_dim, config.denoiser, marked=marked)

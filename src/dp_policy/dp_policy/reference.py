@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from dp_policy.checkpoint import LoadedPolicy
 from dp_policy.config import DenoiserConfig, PolicyConfig
-from dp_policy.denoiser import Denoiser, step_embedding
+from dp_policy.denoiser import Denoiser, given_features, step_embedding
 from dp_policy.encoders import CompactEncoder, ResNetEncoder
 from dp_policy.policy import VisuomotorPolicy
 from dp_policy.samplers import PREDICTION_TYPES, Sampler, build_sampler, forward_process
@@ -196,7 +196,7 @@ def _published_denoiser(config: PolicyConfig, frame_features: int) -> Denoiser:
     if config.denoiser.kind == "transformer":
         sizes = (action.dim, action.horizon, frame_features, history)
         return PublishedTransformer(*sizes, config.denoiser.transformer, past=action.past, marked=marked)
-    return PublishedUnet(action.dim, frame_features * history, config.denoiser, marked)
+    return PublishedUnet(action.dim, frame_features * history + given_features(config), config.denoiser, marked)
 
 
 def _with_weights_of(source: nn.Module, module: nn.Module) -> nn.Module:

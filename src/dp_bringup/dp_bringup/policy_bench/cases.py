@@ -11,6 +11,7 @@ import torch
 from dp_core.contract import config_directory
 from dp_policy.checkpoint import save_checkpoint
 from dp_policy.config import PolicyConfig, load_policy_config
+from dp_policy.denoiser import given_features
 from dp_policy.policy import Policy, VisuomotorPolicy, build_policy
 
 #: Network evaluations per chunk of the two methods.
@@ -102,6 +103,7 @@ def _scale_predictions(policy: VisuomotorPolicy) -> None:
     action = policy.config.action
     generator = torch.Generator().manual_seed(WEIGHT_SEED)
     condition = torch.randn((8, policy.head.condition_dim), generator=generator)
+    condition = torch.nn.functional.pad(condition, (0, given_features(policy.config)))
     noise = torch.randn((8, action.horizon, action.dim), generator=generator)
     noise = torch.nn.functional.pad(noise, (0, int(action.prefix > 0)))  # no action is marked as given
     predicted = denoiser(noise, torch.full((8,), 50), condition)

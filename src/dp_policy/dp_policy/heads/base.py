@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dp_policy.config import PolicyConfig
+from dp_policy.denoiser import given_features
 from dp_policy.heads.continuation import Continuation
 
 #: Sum of loss weights below which nothing counts; keeps a batch of padding from dividing by zero.
@@ -31,6 +32,7 @@ class ActionHead(nn.Module, ABC):
         self.history = config.observation.history
         self.frame_features = frame_features
         self.condition_dim = frame_features * self.history
+        self.given_features = given_features(config)
 
     @property
     def dtype(self) -> torch.dtype:

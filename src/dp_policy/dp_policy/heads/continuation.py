@@ -5,6 +5,11 @@ begin with them, and what follows should follow from them. A network trained for
 arXiv 2512.05964) sees the given actions clean in its noisy input, and one more input channel that is 1 where an action
 is given and 0 elsewhere. Training draws how many are given for each sequence, from none to ``action.prefix``, and
 counts the error of the others only; so the same weights plan with any delay, and without one.
+
+Two things make a network learn it in minutes rather than days. Beside the observation features a U-Net has the given
+actions as plain numbers (:meth:`Given.beside`). And where a network predicts the actions themselves, what it would have
+said of the last given one is compared with it, and the following ones are moved by the difference (:meth:`Given.join`):
+an error that all actions share, as errors of what an image shows do, then makes no step at the seam.
 """
 
 from __future__ import annotations
@@ -13,11 +18,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dp_policy.config import ActionConfig
 
 #: Share of the training sequences with nothing given: at the start of an episode there is no plan.
 NOTHING_GIVEN_SHARE = 0.3
+#: The difference at the last given action fades over this many actions, to 1 / e.
+JOIN_ACTIONS = 8.0
 
 
 @dataclass(frozen=True)
@@ -49,10 +57,11 @@ class Given:
     Args:
         actions: (N, T, A) float32, normalised; what is not given in it does not matter.
         mask: (N, T) bool, true where an action is given; None: the network is not trained for it.
+        draws: sequences side by side that have the same given actions and the same observation.
     """
 
-    def __init__(self, actions: Tensor | None, mask: Tensor | None) -> None:
-        self._actions, self._mask = actions, mask
+    def __init__(self, actions: Tensor | None, mask: Tensor | None, draws: int = 1) -> None:
+        self._actions, self._mask, self._draws = actions, mask, draws
 
     @classmethod
     def drawn(cls, action: ActionConfig, actions: Tensor, generator: torch.Generator) -> Given:
@@ -72,10 +81,10 @@ class Given:
         rows = len(observations) * draws
         mask = _leading(torch.full((rows,), number, device=observations.device), action.horizon)
         if continuation is None or not number:
-            return cls(None, mask)
+            return cls(None, mask, draws)
         actions = torch.zeros((len(observations), action.horizon, action.dim), device=observations.device)
         actions[:, :number] = continuation.plan[:, :number]
-        return cls(actions.repeat_interleave(draws, dim=0), mask)
+        return cls(actions.repeat_interleave(draws, dim=0), mask, draws)
 
     def put_into(self, sequences: Tensor) -> Tensor:
         """(N, T, A) sequences with the given actions in their places."""
@@ -87,6 +96,38 @@ class Given:
         """What the network sees of (N, T, A) sequences: given actions clean, and marked in one more channel."""
         seen = self.put_into(sequences).to(dtype)
         return seen if self._mask is None else torch.cat((seen, self._mask.unsqueeze(-1).to(dtype)), dim=-1)
+
+    def beside(self, condition: Tensor, numbers: int) -> Tensor:
+        """The condition with the given actions as plain numbers behind the observation features.
+
+        Args:
+            condition: (B, C).
+            numbers: of :func:`dp_policy.denoiser.given_features`.
+
+        Returns:
+            (N / draws, C + numbers): actions, zero where none is given, then their marks. ``condition`` if there are no
+            numbers.
+        """
+        if self._mask is None or not numbers:
+            return condition
+        if self._actions is None:
+            return functional.pad(condition, (0, numbers))
+        most = numbers // (self._actions.shape[-1] + 1)
+        marks = self._mask[:: self._draws, :most].to(condition.dtype)
+        values = self._actions[:: self._draws, :most].to(condition.dtype) * marks.unsqueeze(-1)
+        rows = condition.repeat_interleave(len(marks) // len(condition), dim=0)
+        return torch.cat((rows, values.flatten(1), marks), dim=1)
+
+    def join(self, predicted: Tensor) -> Tensor:
+        """(N, T, A) predicted actions, those after the given ones moved by how far the last given one was missed."""
+        if self._mask is None or self._actions is None:
+            return predicted
+        number = self._mask.sum(dim=1)
+        rows, last = torch.arange(len(number), device=number.device), (number - 1).clamp_min(0)
+        missed = (self._actions[rows, last] - predicted[rows, last]) * (number > 0).unsqueeze(-1)
+        after = torch.arange(predicted.shape[1], device=number.device) - last.unsqueeze(-1)
+        share = torch.exp((1 - after) / JOIN_ACTIONS) * (after > 0)
+        return predicted + share.unsqueeze(-1) * missed.unsqueeze(1)
 
     def without(self, errors: Tensor) -> Tensor:
         """(N, T) errors of actions, zero where the action was given."""

@@ -45,7 +45,8 @@ class DiffusionHead(ActionHead):
         steps = torch.randint(0, self.config.train_steps, (len(actions),), generator=generator).to(actions.device)
         noisy = self.forward_process.add_noise(actions, noise, steps)  # type: ignore[arg-type]
         given = Given.drawn(self.action, actions, generator)
-        predicted = self.denoiser(given.as_input(noisy, self.dtype), steps, condition.to(self.dtype)).float()
+        seen, beside = given.as_input(noisy, self.dtype), given.beside(condition, self.given_features)
+        predicted = self._joined(given, self.denoiser(seen, steps, beside.to(self.dtype)).float())
         target = self._target(actions, noise, steps)
         return weighted_mean(given.without((predicted - target).square().mean(dim=-1)), weights, draws)
 
@@ -70,18 +71,24 @@ class DiffusionHead(ActionHead):
         if continuation is not None and first:
             plan = plan_as_sequence(continuation.plan, self.action, draws)
             chunk = self.forward_process.add_noise(plan, chunk, levels[first].expand(len(plan)))  # type: ignore[arg-type]
-        prepared = self.denoiser.prepare(condition.to(self.dtype), levels[first:])
         given = Given.held(self.action, continuation, condition, draws)
+        beside = given.beside(condition, self.given_features)
+        prepared = self.denoiser.prepare(beside.to(self.dtype), levels[first:])
         guide = Guide.towards(self.action, continuation, draws)
 
         def predict(noisy: Tensor) -> Tensor:
-            return self.denoiser.denoise(given.as_input(noisy, self.dtype), prepared, index - first).float()
+            seen = given.as_input(noisy, self.dtype)
+            return self._joined(given, self.denoiser.denoise(seen, prepared, index - first).float())
 
         self.sampler.begin()
         for index in range(first, len(levels)):
             predicted = predict(chunk) if guide is None else self._guided(guide, predict, chunk, int(levels[index]))
             chunk = self.sampler.step(predicted, index, chunk, generator)
         return given.put_into(chunk)
+
+    def _joined(self, given: Given, predicted: Tensor) -> Tensor:
+        """The prediction, joined to what is given if it is of the actions themselves."""
+        return given.join(predicted) if self.config.prediction == "sample" else predicted
 
     def _guided(self, guide: Guide, predict: Callable[[Tensor], Tensor], chunk: Tensor, level: int) -> Tensor:
         """The prediction whose clean chunk is pulled towards the plan, at a noise level."""

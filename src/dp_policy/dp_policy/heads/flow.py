@@ -61,7 +61,8 @@ class FlowHead(ActionHead):
         noisy = on_path(actions, noise, times)
         given = Given.drawn(self.action, actions, generator)
         seen = given.as_input(noisy, self.dtype)
-        predicted = self.denoiser(seen, times * TIME_SCALE, condition.to(self.dtype)).float()
+        beside = given.beside(condition, self.given_features)
+        predicted = self.denoiser(seen, times * TIME_SCALE, beside.to(self.dtype)).float()
         return weighted_mean(given.without((predicted - (actions - noise)).square().mean(dim=-1)), weights, draws)
 
     @torch.no_grad()
@@ -81,8 +82,9 @@ class FlowHead(ActionHead):
         if continuation is not None and first:
             plan = plan_as_sequence(continuation.plan, self.action, draws)
             chunk = on_path(plan, chunk, times[:1].to(plan.device))
-        prepared = self.denoiser.prepare(condition.to(self.dtype), times * TIME_SCALE)
         given = Given.held(self.action, continuation, condition, draws)
+        beside = given.beside(condition, self.given_features)
+        prepared = self.denoiser.prepare(beside.to(self.dtype), times * TIME_SCALE)
         guide = Guide.towards(self.action, continuation, draws)
 
         def predict(noisy: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class RegressionHead(ActionHead):
         steps = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
         given = Given.drawn(self.action, actions, generator)
         seen = given.as_input(torch.zeros_like(actions), self.dtype)
-        predicted = self.denoiser(seen, steps, condition.to(self.dtype)).float()
+        beside = given.beside(condition, self.given_features)
+        predicted = given.join(self.denoiser(seen, steps, beside.to(self.dtype)).float())
         return weighted_mean(given.without((predicted - actions).square().mean(dim=-1)), weights)
 
     @torch.no_grad()
@@ -47,8 +48,9 @@ class RegressionHead(ActionHead):
         """The predicted sequence, the same for every draw, see :meth:`ActionHead.sample`."""
         steps = torch.zeros(1, dtype=torch.int64, device=condition.device)
         shape = (len(condition), self.action.horizon, self.action.dim)
-        prepared = self.denoiser.prepare(condition.to(self.dtype), steps)
         given = Given.held(self.action, continuation, condition, 1)
+        beside = given.beside(condition, self.given_features)
+        prepared = self.denoiser.prepare(beside.to(self.dtype), steps)
         seen = given.as_input(torch.zeros(shape, device=condition.device), self.dtype)
-        predicted = given.put_into(self.denoiser.denoise(seen, prepared, 0).float())
+        predicted = given.put_into(given.join(self.denoiser.denoise(seen, prepared, 0).float()))
         return predicted.repeat_interleave(draws, dim=0)

@@ -72,8 +72,8 @@ class TwoStepHead(ActionHead):
         return weighted_mean(first, weights) + (time / (1.0 - time)) ** 2 * refinement
 
     def _predict(self, sequences: Tensor, times: Tensor, condition: Tensor, given: Given) -> Tensor:
-        seen = given.as_input(sequences, self.dtype)
-        return self.denoiser(seen, times * TIME_SCALE, condition.to(self.dtype)).float()
+        seen, beside = given.as_input(sequences, self.dtype), given.beside(condition, self.given_features)
+        return given.join(self.denoiser(seen, times * TIME_SCALE, beside.to(self.dtype)).float())
 
     @torch.no_grad()
     def sample(
@@ -88,8 +88,9 @@ class TwoStepHead(ActionHead):
         shape = (condition.shape[0] * draws, self.action.horizon, self.action.dim)
         start = torch.zeros(shape) if minimal else torch.randn(shape, generator=generator)
         start = start.to(condition.device)
-        prepared = self.denoiser.prepare(condition.to(self.dtype), torch.tensor([0.0, time]) * TIME_SCALE)
         given = Given.held(self.action, continuation, condition, draws)
-        first = self.denoiser.denoise(given.as_input(start, self.dtype), prepared, 0).float()
+        beside = given.beside(condition, self.given_features)
+        prepared = self.denoiser.prepare(beside.to(self.dtype), torch.tensor([0.0, time]) * TIME_SCALE)
+        first = given.join(self.denoiser.denoise(given.as_input(start, self.dtype), prepared, 0).float())
         middle = given.as_input(torch.lerp(start, first, time), self.dtype)
-        return given.put_into(self.denoiser.denoise(middle, prepared, 1).float())
+        return given.put_into(given.join(self.denoiser.denoise(middle, prepared, 1).float()))

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 from dp_core.configuration import require_choice as check_choice
 from torch import Tensor, nn
+from torch.nn import functional
 
+from dp_policy.denoiser import given_features
 from dp_policy.policy import Policy, VisuomotorPolicy
 from dp_policy.runtime.candidate import (
     REFERENCE,
@@ -237,7 +239,8 @@ def evaluation(policy: VisuomotorPolicy, features: Tensor) -> Callable[[], objec
         (1, action.horizon, action.dim + (action.prefix > 0)), generator=torch.Generator().manual_seed(0)
     )
     with torch.inference_mode():
-        prepared = denoiser.prepare(features.to(denoiser.dtype), torch.tensor([50]))
+        condition = functional.pad(features, (0, given_features(policy.config)))  # nothing is given
+        prepared = denoiser.prepare(condition.to(denoiser.dtype), torch.tensor([50]))
     return lambda: denoiser.denoise(sample, prepared, 0)
 
 
