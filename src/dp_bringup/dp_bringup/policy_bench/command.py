@@ -50,9 +50,16 @@ def run(args: argparse.Namespace) -> int:
                 shown.set_postfix_str(what, refresh=False)
                 shown.update()
 
-            rows = measure(networks, timing, on_turn)
+            def keep(rows: list[dict[str, Any]]) -> None:
+                _write(rows, summarise(rows), out)
+
+            rows = measure(networks, timing, on_turn, keep)
     summary = summarise(rows)
-    _write(rows, summary, out, args)
+    write_results(args.json, "bench policy", rows, summary)
+    print(f"\n{(out / 'table.md').read_text(encoding='utf-8')}")
+    for key, value in summary.items():
+        print(f"{key}: {'not measured' if value is None else f'{value:.4g}'}")
+    print(f"written to {out}: table.md and results.json")
     return 0
 
 
@@ -87,14 +94,9 @@ def _networks(args: argparse.Namespace, scratch: Path) -> list[Network]:
     return [trained_network(folder, load_checkpoint(folder).config, args.quick)]
 
 
-def _write(rows: list[dict[str, Any]], summary: dict[str, Any], out: Path, args: argparse.Namespace) -> None:
+def _write(rows: list[dict[str, Any]], summary: dict[str, Any], out: Path) -> None:
+    """Tables and figures in the folder, also of a bench that does not come to its end."""
     from dp_bringup.policy_bench.tables import all_tables
 
-    tables = all_tables(rows)
-    (out / "table.md").write_text(tables, encoding="utf-8")
-    for place in (out / "results.json", args.json):
-        write_results(place, "bench policy", rows, summary)
-    print(f"\n{tables}")
-    for key, value in summary.items():
-        print(f"{key}: {'not measured' if value is None else f'{value:.4g}'}")
-    print(f"written to {out}: table.md and results.json")
+    (out / "table.md").write_text(all_tables(rows), encoding="utf-8")
+    write_results(out / "results.json", "bench policy", rows, summary)

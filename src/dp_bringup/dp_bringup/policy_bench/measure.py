@@ -17,6 +17,7 @@ from dp_bringup.policy_bench.ways import ChunkTime
 
 Row = dict[str, Any]
 OnTurn = Callable[[str], None]
+OnRows = Callable[[list[Row]], None]
 PARTS = ("encode", "denoise", "overhead", "total", "cpu")
 #: The case that few-step cases are compared with too: the paper's own.
 BASELINE_STEPS = DDIM_STEPS[0]
@@ -46,18 +47,19 @@ class Timing:
         return self.rounds * len(self.threads) * sum(len(network.steps) for network in networks)
 
 
-def measure(networks: Sequence[Network], timing: Timing, on_turn: OnTurn) -> list[Row]:
+def measure(networks: Sequence[Network], timing: Timing, on_turn: OnTurn, on_rows: OnRows) -> list[Row]:
     """Measure every network with every number of evaluations: two rows each, as published and fast.
 
     Args:
         networks: what to run; those of one name are of one size.
         timing: for how long.
         on_turn: called after each turn with what was measured.
+        on_rows: called after each network with all rows so far, so that they can be kept.
 
     Raises:
         CommandError: a subject could not do its part.
     """
-    rows = []
+    rows: list[Row] = []
     for threads in timing.threads:
         for name in dict.fromkeys(network.name for network in networks):
             same_size = [network for network in networks if network.name == name]
@@ -65,6 +67,7 @@ def measure(networks: Sequence[Network], timing: Timing, on_turn: OnTurn) -> lis
                 baseline = _start_baseline(same_size, threads, stack)
                 for network in same_size:
                     rows += _measure_network(network, threads, timing, baseline, on_turn)
+                    on_rows(rows)
     return rows
 
 
