@@ -114,7 +114,8 @@ def test_checkpoint_can_be_deployed(run):
 
 def test_chunks_of_the_policy_were_executed(summary):
     ledger = summary["ledger"]
-    assert ledger["chunks"] > 3 and ledger["executed_actions"] > 10
+    # Hardly trained, the policy may end the episode by a collision soon after its first chunk.
+    assert ledger["chunks"] >= 2 and ledger["executed_actions"] >= 5
     assert 0 < ledger["observation_to_publication_s"]["p50"] < 1.0
 
 
