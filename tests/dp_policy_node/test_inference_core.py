@@ -126,6 +126,20 @@ def test_a_refused_chunk_is_not_gone_on_from_and_the_next_observation_is_due():
     assert run.core.counts.dropped_plans == 1
 
 
+def test_a_chunk_that_goes_on_from_a_plan_stopped_meanwhile_is_not_wanted():
+    run = Run().through(range(0, 701, 100))
+    run.see(800)
+    job = run.core.next(800 * MS, 0.8)
+    while isinstance(job, Frame):
+        run.core.cache.put(job.camera, job.stamp_ns, "features", ahead=True)
+        job = run.core.next(800 * MS, 0.8)
+    assert job.previous_plan is not None and run.core.wanted(job)
+    run.core.stopped(0)  # control holds: the arm will not be where the given actions say
+    assert not run.core.wanted(job) and run.core.counts.discarded == 1
+    run.work(850)
+    assert run.planned == [100, 800] and run.jobs[1].previous_plan is None and run.core.wanted(run.jobs[1])
+
+
 def test_the_end_of_an_older_chunk_leaves_the_newest_alone():
     run = Run().through(range(0, 901, 100))
     assert run.planned == [100, 800]

@@ -56,7 +56,7 @@ class InferenceCounts:
 
     Attributes:
         chunks: published.
-        discarded: made in vain, because the activation ended meanwhile.
+        discarded: made in vain, because the activation, or the plan that they go on from, ended meanwhile.
         refused: outputs of the network that were not finite or no pose.
         dropped_plans: plans that control refused or ended, so that nothing goes on from them.
         restarts: of the clock.
@@ -234,7 +234,9 @@ class InferenceCore:
 
     def wanted(self, job: PlanJob) -> bool:
         """Whether a chunk of this job is still wanted; counts one that is not."""
-        wanted = self.active and job.activation == self.activation
+        # While one is made none is published, so the plan that it was given is the one in execution or none is.
+        stopped = job.previous_plan is not None and self._plan_id is None
+        wanted = self.active and job.activation == self.activation and not stopped
         self.counts.discarded += not wanted
         return wanted
 
