@@ -154,9 +154,10 @@ class InferenceWorker:
                 self._condition.notify()
 
     def close(self) -> None:
-        """End the thread's body."""
+        """End the thread's body; a chunk that is being made is not published any more."""
         with self._condition:
             self._closed = True
+            self.core.end()
             self._condition.notify()
 
     # The thread
