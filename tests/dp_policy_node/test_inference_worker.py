@@ -1,6 +1,7 @@
 """The inference thread with an engine that waits for the test: what ends while a chunk is made."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,3 +78,20 @@ def test_what_is_being_made_when_the_node_is_shut_down_is_not_published(running)
     engine.may_end.set()
     thread.join(20)
     assert not thread.is_alive() and chunks == [] and worker.core.counts.discarded == 1
+
+
+def test_a_seed_set_while_another_policy_is_loaded_holds_for_it_too(running):
+    """It was made ready with the seed of the time when loading began."""
+    worker, engine, chunks, thread = running
+    other = Engine()
+    other.may_end.set()
+    worker.reseed(7)
+    engine.may_end.set()
+    while not engine.seeds and thread.is_alive():
+        thread.join(0.01)
+    worker.swap(replace(worker.policy, engine=other))
+    while worker.policy.engine is not other and thread.is_alive():
+        thread.join(0.01)
+    worker.close()
+    thread.join(20)
+    assert engine.seeds == [7] and other.seeds == [7]

@@ -65,6 +65,7 @@ class InferenceWorker:
         self._policy = policy
         self._next_policy: ReadyPolicy | None = None
         self._seed: int | None = None
+        self._reseeding = False
         self._chunk_id = first_chunk_id
         self.encode_ms: deque[float] = deque(maxlen=WINDOW)
         self.denoise_ms: deque[float] = deque(maxlen=WINDOW)
@@ -134,9 +135,9 @@ class InferenceWorker:
             self._condition.notify()
 
     def reseed(self, seed: int) -> None:
-        """Restart the noise before the next inference."""
+        """Restart the noise before the next inference, also that of a policy that is still being loaded."""
         with self._condition:
-            self._seed = seed
+            self._seed, self._reseeding = seed, True
 
     def reported(self, chunk_id: int, delivery_ns: int | None, stopped: bool) -> None:
         """Control has reported a chunk.
@@ -191,9 +192,10 @@ class InferenceWorker:
             self.core.use(loaded.config, self._policy.steps, round(1e9 * self._policy.engine.latency_s))
             self.encode_ms.clear()
             self.denoise_ms.clear()
-        if self._seed is not None:
+            self._reseeding = True
+        if self._reseeding and self._seed is not None:
             self._policy.engine.reseed(self._seed)
-            self._seed = None
+        self._reseeding = False
 
     def _encode(self, camera: str, stamp_ns: int, image: NDArray[np.uint8], ahead: bool) -> Any:
         """Features of one frame, into the cache."""
