@@ -111,6 +111,47 @@ def test_missing_instructions_and_compilers_are_named(
             library.compile_library(library.cache_folder() / "library.so")
 
 
+def test_machine_code_of_others_is_not_run(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A library is taken from one's own cache, and from an export only where none can be compiled."""
+    monkeypatch.setattr(library, "missing_flags", lambda flags: "")
+    monkeypatch.setattr(library, "compile_library", lambda target: target.write_text("own"))
+    cache, export = tmp_path / "cache", tmp_path / "export"
+    for folder in (cache, export):
+        folder.mkdir(mode=0o755)
+    (export / library.library_name()).write_text("foreign")
+    monkeypatch.setenv("DP_CACHE_DIR", str(cache))
+    found = library.find_library(export)
+    assert found.parent == cache and found.read_text() == "own"
+    cache.chmod(0o777)
+    with pytest.raises(RuntimeUnavailableError, match="others can write"):
+        library.find_library()
+    cache.chmod(0o1777)  # as /tmp: nobody exchanges the files of others
+    assert library.find_library() == found
+    found.chmod(0o666)
+    with pytest.raises(RuntimeUnavailableError, match="set DP_CACHE_DIR"):
+        library.find_library()
+    found.chmod(0o644)
+    monkeypatch.setattr(
+        library.os, "getuid", lambda: 12345
+    )  # neither its owner nor, unless these tests are root's, root
+    if found.stat().st_uid:
+        with pytest.raises(RuntimeUnavailableError, match="others can write"):
+            library.find_library()
+
+
+def test_a_user_without_a_home_runs_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(library.Path, "home", homeless)
+    for name in ("DP_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RuntimeUnavailableError, match="set DP_CACHE_DIR"):
+        library.cache_folder()
+
+
 def test_eight_bits_only_if_asked(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     require("native-int8", loaded.policy)  # type: ignore[arg-type]
     times(monkeypatch, native_int8=1.0, native_bf16=2.0)

@@ -6,6 +6,7 @@ import ctypes
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from functools import lru_cache
@@ -37,16 +38,26 @@ def library_name() -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled libraries are kept: ``$DP_CACHE_DIR``, else ``$XDG_CACHE_HOME/dp_policy``."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("DP_CACHE_DIR") or Path(home) / "dp_policy")
+    """Where compiled libraries are kept: ``$DP_CACHE_DIR``, else ``$XDG_CACHE_HOME/dp_policy``.
+
+    Raises:
+        RuntimeUnavailableError: neither is set, and the user has no home.
+    """
+    if os.environ.get("DP_CACHE_DIR"):
+        return Path(os.environ["DP_CACHE_DIR"])
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    except RuntimeError as error:
+        raise RuntimeUnavailableError(f"nowhere to keep a compiled library ({error}); set DP_CACHE_DIR") from None
+    return Path(home) / "dp_policy"
 
 
 def find_library(carried: Path | None = None) -> Path:
     """The library, compiled if need be.
 
     Args:
-        carried: folder of an export that may hold it.
+        carried: folder of an export that may hold it: taken only where none can be compiled, because it is machine code
+            of whoever made the export, while all else in a checkpoint is numbers.
 
     Raises:
         RuntimeUnavailableError: the processor lacks instructions, or there is neither library nor compiler.
@@ -55,10 +66,27 @@ def find_library(carried: Path | None = None) -> Path:
     if reason:
         raise RuntimeUnavailableError(reason)
     name = library_name()
-    for folder in (carried, cache_folder()):
-        if folder is not None and (folder / name).is_file():
-            return folder / name
-    return compile_library(cache_folder() / name)
+    try:
+        own = cache_folder() / name
+        if not own.is_file():
+            compile_library(own)
+        _require_own(own)
+    except RuntimeUnavailableError:
+        if carried is None or not (carried / name).is_file():
+            raise
+        return carried / name
+    return own
+
+
+def _require_own(path: Path) -> None:
+    """Raises RuntimeUnavailableError where somebody else could have put the library there."""
+    file, folder = path.stat(), path.parent.stat()
+    known = {0, os.getuid()}
+    shared = folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX
+    if shared or file.st_mode & stat.S_IWOTH or file.st_uid not in known or folder.st_uid not in known:
+        raise RuntimeUnavailableError(
+            f"others can write {path}, which would run here; set DP_CACHE_DIR to a folder of yours"
+        )
 
 
 def compile_library(target: Path) -> Path:
@@ -110,6 +138,8 @@ def load_library(path: Path) -> ctypes.CDLL:
         "dp_trunk_run": (None, (handle, address, address)),
     }
     for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
+        function = getattr(library, name, None)
+        if function is None:
+            raise RuntimeUnavailableError(f"{path} has no {name}: it is not what its name says")
         function.restype, function.argtypes = result, arguments
     return library
