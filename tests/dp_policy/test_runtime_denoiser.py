@@ -182,3 +182,22 @@ def test_one_compiled_library_serves_all(small_config: Callable[..., PolicyConfi
     with torch.inference_mode():
         first, second = (net.denoise(sample, net.prepare(condition, torch.tensor([9])), 0) for net in networks)
     assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("name", ["native-bf16", "native-int8"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@torch.inference_mode()
+def test_what_is_not_finite_stays_so(name: str, bad: float, small_config: Callable[..., PolicyConfig]) -> None:
+    """The robot refuses actions that are not finite; a kernel that made numbers of them would get around that."""
+    policy = build_policy(small_config, sizes=[32, 64])
+    fast = built(next(item for item in CANDIDATES if item.name == name), policy)
+    condition, steps = torch.randn(1, policy.head.condition_dim + policy.head.given_features), torch.tensor([99, 3])
+    for place in ("condition", "sample"):
+        sample, seen = torch.randn(2, 16, 10), condition.clone()
+        if place == "sample":
+            sample[1, 7, 3] = bad
+        else:
+            seen[0, 1] = bad
+        result = fast.denoise(sample, fast.prepare(seen, steps), 1)
+        assert not result[1].isfinite().all(), place
+        assert place == "condition" or result[0].isfinite().all(), "one sequence is none of the other's business"

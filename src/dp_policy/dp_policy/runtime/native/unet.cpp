@@ -160,12 +160,16 @@ class Network {
     for (int s = 0; s < samples; ++s) {
       const float* values = &buffer.values[s * count];
       __m512 largest = _mm512_setzero_ps();
+      bool finite = true;
       for (size_t i = 0; i < count; i += 16) {
         const __mmask16 mask = within(static_cast<int>(count), static_cast<int>(i));
-        largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(mask, values + i)));
+        const __m512 x = _mm512_maskz_loadu_ps(mask, values + i);
+        largest = _mm512_max_ps(largest, _mm512_abs_ps(x));
+        finite &= !_mm512_fpclass_ps_mask(x, 0x99);  // NaN or infinite
       }
       const float range = _mm512_reduce_max_ps(largest);
-      scales_[s] = range > 0.0f ? range / 127.0f : 1.0f;
+      // Bytes are always finite: by the scale the actions become what is refused.
+      scales_[s] = !finite ? std::numeric_limits<float>::quiet_NaN() : range > 0.0f ? range / 127.0f : 1.0f;
       const __m512 inverse = _mm512_set1_ps(1.0f / scales_[s]);
       for (size_t i = 0; i < count; i += 16) {
         const __mmask16 mask = within(static_cast<int>(count), static_cast<int>(i));
