@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ import torch
 from dp_core.configuration import ConfigurationError
 from dp_policy.checkpoint import CheckpointError, LoadedPolicy, load_checkpoint, save_checkpoint
 from dp_policy.config import PolicyConfig
+from dp_policy.denoiser import given_features
 from dp_policy.engine import Engine
 from dp_policy.policy import VisuomotorPolicy
 from dp_policy.runtime import candidate, processor, selection, trial
 from dp_policy.runtime.artefact import RUNTIME_FILE, export_policy, load_policy_or_export
+from dp_policy.runtime.fast_denoiser import FastDenoiser
 from dp_policy.runtime.native import library
 from dp_policy.runtime.selection import Choice, Verdict, select_runtime
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
@@ -89,6 +92,34 @@ def test_too_large_a_difference_is_refused_with_the_numbers(
     refused = next(verdict for verdict in chosen.verdicts if verdict.name == "onednn-bf16")
     assert refused.difference is not None and refused.difference > 1e-9
     assert "refused: more than 1e-09 from the plain path" in chosen.description
+
+
+def test_a_runtime_that_does_not_see_given_actions_is_refused(
+    small_config: Callable[..., PolicyConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without a plan it agrees to the bit, and every seam would be wrong."""
+
+    class Deaf(FastDenoiser):
+        def _prepare(self, condition: torch.Tensor, steps: torch.Tensor) -> Any:
+            numbers = condition.clone()
+            numbers[:, -given_features(self.plain_config) :] = 0.0
+            return self.plain.prepare(numbers, steps)
+
+        def _denoise(self, sample: torch.Tensor, prepared: Any, index: int) -> torch.Tensor:
+            return self.plain.denoise(sample, prepared, index)
+
+    def build(policy: VisuomotorPolicy) -> torch.nn.Module:
+        deaf = Deaf(candidate.denoiser_of(policy))  # type: ignore[arg-type]
+        deaf.plain_config = policy.config
+        return deaf
+
+    config = small_config(diffusion=SAMPLER, action={"prefix": 4})
+    policy = saved(config, tmp_path / "checkpoint").policy
+    monkeypatch.setattr(selection, "denoiser_candidates", lambda *_: [candidate.Candidate("deaf", "fp32", build)])
+    times(monkeypatch, deaf=1.0)
+    chosen = select_runtime(policy)
+    assert chosen.choice.denoiser == "reference"
+    assert next(verdict for verdict in chosen.verdicts if verdict.name == "deaf").reason.startswith("refused: more")
 
 
 def test_missing_instructions_and_compilers_are_named(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dp_policy.heads.continuation import Continuation
 from dp_policy.policy import VisuomotorPolicy
 
 #: Side of the random patches that are smoothed into an image, pixels: edges and gradients as in a scene.
@@ -62,8 +63,14 @@ def features_of(policy: VisuomotorPolicy, trial: Trial) -> Tensor:
 
 @torch.inference_mode()
 def chunks_of(policy: VisuomotorPolicy, features: Tensor) -> Tensor:
-    """(draws, Tp, A) normalised, one for each of the noise seeds."""
-    chunks = [policy.head.sample(features, torch.Generator().manual_seed(seed)) for seed in NOISE_SEEDS]
+    """(N, Tp, A) normalised: one for each of the noise seeds, and as many as at a seam with given actions."""
+    noises = [torch.Generator().manual_seed(seed) for seed in NOISE_SEEDS]
+    chunks = [policy.head.sample(features, noise) for noise in noises]
+    action = policy.config.action
+    if action.prefix:
+        plan = torch.linspace(-0.5, 0.5, action.prefix)[None, :, None].expand(1, -1, action.dim)
+        going_on = Continuation(plan, given=action.prefix)
+        chunks.append(policy.head.sample(features, noises[0], policy.head.candidates, going_on))
     return torch.cat(chunks)
 
 
