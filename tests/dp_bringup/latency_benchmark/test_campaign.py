@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from dp_bringup.cli import main
 from dp_bringup.errors import CommandError
+from dp_bringup.latency_benchmark import campaign
 from dp_bringup.latency_benchmark.campaign import Campaign, Settings
 from dp_bringup.latency_benchmark.conditions import Condition, Outcome, make_conditions
 from dp_bringup.latency_benchmark.tables import latency_rows, latency_summary, latency_table, points_lost
@@ -53,9 +54,26 @@ def test_senseless_comparisons_are_refused(tasks, methods, added, named):
 def test_outcomes_are_read_back_but_for_a_line_that_was_cut_off(tmp_path):
     done = [make_outcome(FIRST_SEED), make_outcome(FIRST_SEED + 1, False), make_outcome(5)]
     write_outcomes(tmp_path, CONDITION, done, tail='{"seed": 1000002, "succ')
-    campaign = Campaign(tmp_path, SETTINGS)
-    assert campaign.load([CONDITION], range(FIRST_SEED, FIRST_SEED + 3)) == 2
-    assert campaign.outcomes[CONDITION] == {outcome.seed: outcome for outcome in done[:2]}
+    found = Campaign(tmp_path, SETTINGS)
+    assert found.load([CONDITION], range(FIRST_SEED, FIRST_SEED + 3)) == 2
+    assert found.outcomes[CONDITION] == {outcome.seed: outcome for outcome in done[:2]}
+
+
+def test_an_episode_after_a_line_that_was_cut_off_is_kept_as_well(tmp_path, monkeypatch):
+    """A kill or a full disk leaves half a line; what is played afterwards must not be glued to it."""
+    played = [make_outcome(FIRST_SEED), make_outcome(FIRST_SEED + 1, False)]
+    write_outcomes(tmp_path, CONDITION, [], tail='{"seed": 1000000, "succ')
+
+    def run_jobs(work, jobs, processes, keep):
+        for number in range(len(jobs)):
+            keep(number, {**played[number].row(), "wall_s": 1.0})
+
+    monkeypatch.setattr(campaign, "run_jobs", run_jobs)
+    seeds = range(FIRST_SEED, FIRST_SEED + 2)
+    first = Campaign(tmp_path, SETTINGS)
+    assert first.load([CONDITION], seeds) == 0
+    first.run({"place": tmp_path}, seeds, 1, lambda condition, outcome: None)
+    assert Campaign(tmp_path, SETTINGS).load([CONDITION], seeds) == 2
 
 
 def test_a_folder_of_other_settings_is_not_mixed_with_but_another_task_joins(tmp_path):

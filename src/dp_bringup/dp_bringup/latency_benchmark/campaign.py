@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -133,8 +134,7 @@ class Campaign:
 
         def keep(number: int, row: dict[str, Any]) -> None:
             condition = jobs[number].condition
-            with self._file(condition).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            _append_line(self._file(condition), json.dumps(row))
             outcome = Outcome.from_row(row)
             self.outcomes[condition][outcome.seed] = outcome
             self.walls_s.append(row["wall_s"])
@@ -158,3 +158,12 @@ class Campaign:
                 continue
             found[outcome.seed] = outcome
         return found
+
+
+def _append_line(file: Path, line: str) -> None:
+    """Add a line of its own, also where the last one was cut off by a kill or a full disk."""
+    with file.open("ab+") as stream:
+        if stream.tell():
+            stream.seek(-1, os.SEEK_END)
+            line = line if stream.read(1) == b"\n" else f"\n{line}"
+        stream.write(f"{line}\n".encode())
