@@ -103,7 +103,7 @@ def test_committed_actions_ended_is_counted_apart():
         ({"mode": HOLD, "alive": False, "text": "no newer policy/chunk for 1 s: left POLICY"}, ""),
         ({"mode": TELEOP, "intervention": True}, TAKEOVER),
         ({"mode": TELEOP}, ""),
-        ({"mode": STOPPED, "alive": False}, ENDED),
+        ({"mode": STOPPED, "alive": False}, ""),  # somebody stopped the arm and let it go on
         ({"alive": False, "text": "no policy/chunk yet: holding"}, ""),
     ],
 )
@@ -112,6 +112,13 @@ def test_each_hold_has_its_reason(what, explanation):
     (hold,) = found.holds
     assert (hold.begin_s, hold.duration_s) == (0.5, 0.2)
     assert (hold.text, hold.explanation) == (what.get("text", ""), explanation)
+
+
+@pytest.mark.parametrize(("until_s", "explanation"), [(0.9, ENDED), (1.9, "")])
+def test_a_stop_is_the_end_of_the_episode_only_where_the_recording_ends_with_it(until_s, explanation):
+    """The recording is stopped before control is: a second of standing still in it was somebody else's stop."""
+    (hold,) = audit(states(until_s, (0.5, 2.0, {"mode": STOPPED, "alive": False})), [chunk(0, 0.0, 0.1)]).holds
+    assert hold.explanation == explanation
 
 
 def test_a_first_chunk_that_never_comes_is_a_hold_without_reason():
@@ -134,6 +141,14 @@ def test_cycles_that_were_left_out_are_counted_by_the_stamps():
     assert (found.cycles, found.overruns, found.skipped) == (96, 2, 5)
 
 
-def test_an_episode_that_the_policy_never_drove():
-    found = audit([state(0.0, STOPPED, False), state(0.1, FAULT, False)], [])
-    assert (found.policy_s, found.chunks, found.holds) == (0.0, 0, ())
+@pytest.mark.parametrize(
+    ("commands", "text"),
+    [
+        ([state(0.0, STOPPED, False), state(0.1, FAULT, False)], "the policy never drove"),
+        ([], "the recording has no state of control"),
+    ],
+)
+def test_an_episode_that_the_policy_never_drove_is_not_one_in_order(commands, text):
+    found = audit(commands, [])
+    assert (found.policy_s, found.chunks, found.deadlines) == (0.0, 0, 0)
+    assert [(hold.text, hold.explanation) for hold in found.holds] == [(text, "")]

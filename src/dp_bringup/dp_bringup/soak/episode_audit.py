@@ -22,6 +22,9 @@ FIRST_CHUNK_S = 1.0
 FIRST_CHUNK = "waited for the first chunk"
 TAKEOVER = "a person took over"
 ENDED = "the episode was ended"
+#: Who ends an episode stops its recording before control: the recording may see this much of it, s.
+END_S = 0.5
+NEVER = "the policy never drove"
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def audit_episode(
     """
     begun = next((i for i, state in enumerate(states) if state.mode == CommandState.POLICY), None)
     if begun is None:
-        return EpisodeAudit(0.0, 0, 0, (), 0, 0, 0, 0, ())
+        never = Hold(0.0, 0.0, "", NEVER if states else "the recording has no state of control", "")
+        return EpisodeAudit(0.0, 0, 0, (), 0, 0, 0, 0, (never,))
     driven = states[begun:]
     stamps = [stamp_to_ns(state.header.stamp) for state in driven]
     begin_ns, end_ns = stamps[0], stamps[-1]
@@ -145,7 +149,7 @@ def _holds(states: Sequence[Any], begin_ns: int) -> Iterable[Hold]:
         until_ns = stamp_to_ns(states[min(end, len(states) - 1)].header.stamp)
         begin_s, duration_s = 1e-9 * (from_ns - begin_ns), 1e-9 * (until_ns - from_ns)
         mode = MODE_NAMES.get(state.mode, str(state.mode))
-        why = _explanation(state, first == 0, duration_s)
+        why = _explanation(state, first == 0, end == len(states), duration_s)
         yield Hold(round(begin_s, 3), round(duration_s, 3), mode, str(state.text), why)
 
 
@@ -156,10 +160,10 @@ def _kind(state: Any) -> str:
     return f"{state.mode} {re.sub('[0-9.]+', '#', state.text)}"
 
 
-def _explanation(state: Any, first: bool, duration_s: float) -> str:
+def _explanation(state: Any, first: bool, last: bool, duration_s: float) -> str:
     if state.mode == CommandState.POLICY and first and duration_s <= FIRST_CHUNK_S:
         return FIRST_CHUNK
     if state.mode == CommandState.TELEOP and state.intervention:
         return TAKEOVER
-    # Only who runs the episodes asks for this; after a fault control is in another mode.
-    return ENDED if state.mode == CommandState.STOPPED else ""
+    # After a fault control is in another mode. A stop that lasts was somebody's who does not run the episodes.
+    return ENDED if state.mode == CommandState.STOPPED and last and duration_s <= END_S else ""
