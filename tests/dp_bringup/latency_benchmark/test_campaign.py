@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dp_bringup.cli import main
 from dp_bringup.errors import CommandError
-from dp_bringup.latency_benchmark import campaign
+from dp_bringup.latency_benchmark import campaign, real_graph
 from dp_bringup.latency_benchmark.campaign import Campaign, Settings
 from dp_bringup.latency_benchmark.conditions import Condition, Outcome, make_conditions
 from dp_bringup.latency_benchmark.tables import latency_rows, latency_summary, latency_table, points_lost
@@ -144,6 +144,25 @@ def test_a_finished_comparison_writes_table_figure_and_json_without_playing(chec
     assert summary["points_lost_at_400ms"] == {"none": 100.0, "ours": 0.0}
     assert "no compensation" in (tmp_path / "out" / "table.md").read_text()
     assert (tmp_path / "out" / "latency.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["summary"] == summary
+
+
+def test_episodes_over_dds_of_other_starts_are_not_taken_for_these(checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    played = []
+
+    def play_over_dds(folder, condition, checkpoint, cell, seeds, on_episode):
+        played.append(list(seeds))
+        return {"task": "place", "method": "ours over DDS", "added_ms": condition.added_ms, "success": 1.0,
+                "success_interval": (0.2, 1.0), "successes": 1, "episodes": 1, "age_s_p50": 0.1}  # fmt: skip
+
+    monkeypatch.setattr(real_graph, "play_over_dds", play_over_dds)
+    outcomes = [make_outcome(FIRST_SEED + i) for i in range(9)]
+    write_outcomes(tmp_path, Condition("place", "ours", 0), outcomes)
+    more = ["--methods", "ours", "--added", "0", "--dds", "1", "--dds-added", "0"]
+    for seed in ("0", "7", "0"):
+        assert command(checkpoint[0], tmp_path, *more, "--seed", seed) == 0
+    assert played == [[FIRST_SEED], [FIRST_SEED + 7]]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +173,12 @@ def test_a_finished_comparison_writes_table_figure_and_json_without_playing(chec
         (["--cell", "nowhere"], "nowhere"),
         (["--episodes", "0"], "positive"),
         (["--runtime", "quick"], "reference"),
+        (["--base", "-40"], "--base -40"),
+        (["--seed", "-1000000"], "--seed -1000000"),  # those are starts of demonstrations
+        (["--dds", "-1"], "--dds -1"),
+        (["--dds", "3"], "--episodes, 2"),
+        (["--dds", "1", "--dds-added", "soon"], "milliseconds"),
+        (["--dds", "1", "--dds-added", ""], "--dds-added"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_is_made(more, named, checkpoint, tmp_path, capsys):

@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from dp_bringup.latency_benchmark.campaign import Campaign, Settings
     from dp_bringup.run_folder import new_run_folder, only_worker
 
-    if args.episodes < 1 or args.parallel < 1:
-        raise CommandError(f"--episodes {args.episodes} and --parallel {args.parallel} must be positive")
+    _check_numbers(args)
     checkpoints = read_checkpoints(args.checkpoint, _words(args.tasks or ""))
     conditions = make_conditions(
         checkpoints, _words(args.methods), _numbers(args.added), _numbers(args.jittered), args.jitter
@@ -86,8 +85,23 @@ def run(args: argparse.Namespace) -> int:
         rows = summary.pop("rows")
         if args.dds:
             rows += _play_over_dds(out, checkpoints, args, seeds[: args.dds])
-    write_results(args.json, "benchmark latency", rows, {**summary, "folder": str(out), "seed": args.seed})
+        summary |= {"folder": str(out), "seed": args.seed}
+        write_results(out / "results.json", "benchmark latency", rows, summary)
+    write_results(args.json, "benchmark latency", rows, summary)
     return 0
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    """Whatever would stop the DDS part, too, before hours of episodes."""
+    if args.episodes < 1 or args.parallel < 1:
+        raise CommandError(f"--episodes {args.episodes} and --parallel {args.parallel} must be positive")
+    if args.base < 0 or args.seed < 0:
+        raise CommandError(f"--base {args.base} and --seed {args.seed} must not be negative")
+    if not 0 <= args.dds <= args.episodes:
+        raise CommandError(f"--dds {args.dds} is not valid; valid: 0 to the number of --episodes, {args.episodes}")
+    dds_added = _numbers(args.dds_added)
+    if args.dds and (not dds_added or min(dds_added) < 0):
+        raise CommandError(f"--dds-added {args.dds_added!r} is not valid; for example 0,400")
 
 
 def _words(text: str) -> list[str]:
@@ -175,7 +189,7 @@ def _play_over_dds(
     rows = []
     with bar(len(conditions) * len(seeds), "over DDS", "episode") as shown:
         for condition in conditions:
-            folder = out / "dds" / f"{condition.name}-{len(seeds)}"
+            folder = out / "dds" / f"{condition.name}-{seeds.start}-{len(seeds)}"
             if not (folder / "row.json").is_file():
                 checkpoint = checkpoints[condition.task]
                 row = play_over_dds(folder, condition, checkpoint, args.cell, seeds, lambda _: shown.update())
@@ -193,5 +207,5 @@ def _write(out: Path, campaign: Campaign, episodes: int) -> dict[str, Any]:
     table = latency_table(rows)
     (out / "table.md").write_text(table, encoding="utf-8")
     plot_latency(rows, out / "latency.png", f"Simulated cell, {episodes} unseen starts per condition")
-    print(f"\n{table}\n{summary}\nwritten to {out}: table.md, latency.png, episodes/")
+    print(f"\n{table}\n{summary}\nwritten to {out}: table.md, latency.png, results.json, episodes/")
     return {"rows": rows, **summary}
