@@ -82,7 +82,7 @@ def test_what_is_being_made_when_the_node_is_shut_down_is_not_published(running)
 
 def test_a_seed_set_while_another_policy_is_loaded_holds_for_it_too(running):
     """It was made ready with the seed of the time when loading began."""
-    worker, engine, chunks, thread = running
+    worker, engine, _chunks, thread = running
     other = Engine()
     other.may_end.set()
     worker.reseed(7)
