@@ -248,3 +248,10 @@ def test_turns_agree_with_rotation_vectors_also_across_the_sign_of_a_quaternion(
 def test_hold_is_at_rest():
     trace = changed(quiet_trace(), mode=put(slice(20, None), HOLD), request=put(9, HOLD))
     assert "rest_after_loss" in rules(trace)
+
+
+def test_a_plan_that_control_refuses_as_too_fast_is_no_input_that_could_be_lost():
+    """The only plan of this episode asks for 1.8 m/s of an arm that may move at 0.05: control waits for a better one."""
+    episode = run_episode(5_003_363)
+    assert not episode.verdict.violations
+    assert (episode.trace.mode == POLICY).sum() > 300

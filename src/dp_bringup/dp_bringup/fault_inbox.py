@@ -11,7 +11,7 @@ from dp_core.contract import Contract
 from dp_ros.messages import array_to_pose, ns_to_stamp
 
 from dp_bringup.fault_streams import Sample
-from dp_bringup.fault_world import FaultWorld, Request, hand_moves, newest_sound, over_limit, sound_pose
+from dp_bringup.fault_world import FaultWorld, Request, hand_moves, newest_sound, over_limit, sound_plan, sound_pose
 from dp_msgs.msg import ActionChunk
 
 NEVER_NS = int(np.iinfo(np.int64).min)
@@ -71,7 +71,7 @@ class Inbox:
                     self.hand = hand_moves(sample.values, self._contract)
                 self.twist_ns = newest_sound(sample.t_ns, self.twist_ns, now_ns)
         elif sample.stream == "chunk":
-            if sample.frame == self._contract.base_frame and sound_pose(sample.values):
+            if sample.frame == self._contract.base_frame and sound_plan(sample, self._contract):
                 self.plan_end_ns = max(self.plan_end_ns, int(sample.stamps_ns[-1]))
         elif sample.stream == "engaged":
             if self._engaged_ns < sample.t_ns <= now_ns + 100_000_000:

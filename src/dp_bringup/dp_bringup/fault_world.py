@@ -222,6 +222,21 @@ def sound_pose(values: Array) -> bool:
     return bool(np.all(np.abs(np.sqrt(np.sum(quats**2, axis=1)) - 1.0) < 1e-2))
 
 
+def sound_plan(sample: Sample, contract: Contract) -> bool:
+    """A plan of sound poses of which no step asks for more than ten times a limit of speed: control refuses those."""
+    if not sound_pose(sample.values):
+        return False
+    poses, seconds = sample.values.reshape(-1, 7), 1e-9 * np.diff(sample.stamps_ns)
+    metres = np.sqrt(np.sum(np.diff(poses[:, :3], axis=0) ** 2, axis=1))
+    cosines = np.abs(np.sum(poses[1:, 3:] * poses[:-1, 3:], axis=1))
+    radians = 2.0 * np.arccos(np.minimum(cosines, 1.0))
+    limits = contract.limits
+    fast = (metres > 10.0 * limits.linear_velocity_m_s * seconds) | (
+        radians > 10.0 * limits.angular_velocity_rad_s * seconds
+    )
+    return not bool(fast.any())
+
+
 def over_limit(wrench: Array, contract: Contract) -> bool:
     """True when a finite wrench (6,) is above a limit of the contract."""
     safety = contract.safety
