@@ -1,5 +1,7 @@
 """The rules of each method on made-up chunks, by hand. Times in ms; a plan advances along x by 10 mm per action."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dp_bringup.latency_benchmark.baselines import DropLateSplice, Ensembled, Uncompensated
@@ -138,6 +140,20 @@ def test_queue_that_runs_empty_stands_and_loses_no_step():
     assert asked[:2] == [0, 1700] and numbers[1] == 7
     assert driver.x_mm[2600] == pytest.approx(150.0, abs=1e-3)
     assert driver.method.tally.hold_periods > 10
+
+
+def test_queue_asks_at_its_steps_where_they_fall_between_control_periods_too():
+    """15 actions a second at 100 Hz of control: steps at 0, 66.7 and 133.3 ms are those of 0, 70 and 140 ms."""
+    contract = replace(CONTRACT, action=replace(CONTRACT.action, rate_hz=15.0))
+    method = WeightedQueue(contract, STEPS)
+    driver = Driver(method)
+    asked = []
+    for t_ms in range(0, 200, 10):
+        driver.until(t_ms + 10, begin_ms=0)
+        before = len(method._numbers)
+        ask(method, t_ms, busy=True)
+        asked += [t_ms] if len(method._numbers) > before else []
+    assert asked == [0, 70, 140]
 
 
 def test_weighted_gripper_is_averaged_as_any_number():

@@ -57,7 +57,7 @@ class WeightedQueue:
         self._gripper = GripperChannel(contract.gripper)
         self._period_ns = contract.action.period_ns
         self._queue: dict[int, Array] = {}
-        self._sent, self._chunk_size, self._next_step_ns = -1, 0, -1
+        self._sent, self._chunk_size, self._next_step_ns, self._stepped_ns = -1, 0, -1, -1
         self._must_go, self._waiting_ns = True, -1
         self._numbers: dict[int, int] = {}
         self._predicted: set[int] = set()
@@ -71,8 +71,7 @@ class WeightedQueue:
 
     def next_observation(self, newest_ns: int, t_ns: int, busy: bool) -> int | None:
         """The client sends at its steps; the server takes what it was sent last."""
-        stepped = t_ns == self._next_step_ns - self._period_ns
-        if stepped and len(self._queue) <= CHUNK_SIZE_THRESHOLD * self._chunk_size:
+        if t_ns == self._stepped_ns and len(self._queue) <= CHUNK_SIZE_THRESHOLD * self._chunk_size:
             self._send(newest_ns)
         if busy or self._waiting_ns < 0:
             return None
@@ -116,6 +115,7 @@ class WeightedQueue:
         changed = False
         if t_ns >= self._next_step_ns:
             self._next_step_ns += self._period_ns
+            self._stepped_ns = t_ns
             if self._queue:
                 self._sent = min(self._queue)
                 sent = self._queue.pop(self._sent)
