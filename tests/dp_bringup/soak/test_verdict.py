@@ -1,5 +1,6 @@
 """A soak is judged by what was seen, and told whole."""
 
+import errno
 import json
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from dp_bringup.cli import main
 from dp_bringup.delivery import StreamDelivery
 from dp_bringup.episodes import EpisodeResult
-from dp_bringup.soak import command, operation
+from dp_bringup.soak import command, operation, tables
 from dp_bringup.soak.diagnostics_watch import INFERENCE, MODE, DiagnosticsWatch
 from dp_bringup.soak.episode_audit import FIRST_CHUNK, EpisodeAudit, Hold
 from dp_bringup.soak.operation import SoakRecord
@@ -135,13 +136,32 @@ def test_the_report_is_written_whatever_came_of_it(found, status, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [(["nowhere"], "nowhere is no checkpoint"), (["nowhere", "--minutes", "0"], "--minutes 0")]
+    ("arguments", "named"),
+    [
+        (["nowhere"], "nowhere is no checkpoint"),
+        (["nowhere", "--minutes", "0"], "--minutes 0"),
+        (["policy", "--seed", "-1"], "--seed -1"),
+        (["policy", "--task", "dance"], "no task 'dance'"),
+        (["policy", "--cell", "moon"], "moon"),
+    ],
 )
 def test_what_cannot_be_operated_is_refused_in_one_line(arguments, named, capsys, tmp_path, monkeypatch):
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "checkpoint.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "soak", *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("dp: error:") and named in error and not (tmp_path / "runs").exists()
+
+
+def test_figures_of_half_an_hour_are_kept_where_the_picture_fails(tmp_path, monkeypatch):
+    def no_room(samples, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables, "plot_memory", no_room)
+    with pytest.raises(OSError, match="No space"):
+        command.report(record(), 30.0, tmp_path, tmp_path / "soak.json")
+    assert json.loads((tmp_path / "soak.json").read_text())["summary"]["kept"]
 
 
 def test_ctrl_c_leaves_what_there_was(monkeypatch, tmp_path):

@@ -25,14 +25,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Operate, judge, print and write; 1 when a limit was broken, 130 when Ctrl-C came before one was."""
+    from dp_benchmark.plots import load_pyplot
+    from dp_core.contract import load_contract
+    from dp_sim.task import load_task
+
     from dp_bringup.progress import bar
     from dp_bringup.run_folder import new_run_folder, only_worker
     from dp_bringup.soak.operation import SoakRecord, SoakSettings, operate
 
     if not args.minutes > 0.0:
         raise CommandError(f"--minutes {args.minutes:g} is not valid; more than 0")
+    if args.seed < 0:
+        raise CommandError(f"--seed {args.seed} must not be negative: those are starts of demonstrations")
     if not (args.checkpoint / "checkpoint.json").is_file():
         raise CommandError(f"{args.checkpoint} is no checkpoint: it has no checkpoint.json")
+    load_contract(args.cell)
+    load_task(args.task)
+    load_pyplot()  # says what to install where matplotlib is missing, half an hour before the picture
     out = args.out or new_run_folder(Path("runs"))
     out.mkdir(parents=True, exist_ok=True)
     print(f"soak: {out}; Ctrl-C ends it early and tells what there was", flush=True)
@@ -59,10 +68,10 @@ def report(record: Any, minutes: float, out: Path, json_file: Path | None) -> in
     kept = all(judgement.kept for judgement in judgements)
     tables = soak_tables(judgements, rows, figures)
     (out / "table.md").write_text(tables, encoding="utf-8")
-    plot_memory(record.samples, out / "soak_memory.png")
     summary = {**figures, "kept": kept, "limits": {j.what: j.limit for j in judgements}}
     write_results(out / "results.json", "bench soak", rows, summary)
     write_results(json_file, "bench soak", rows, summary)
+    plot_memory(record.samples, out / "soak_memory.png")
     print(f"\n{tables}")
     for line in unexplained(rows):
         print(line)
