@@ -33,7 +33,7 @@ def configure(latency: argparse.ArgumentParser) -> None:
     latency.add_argument("--tasks", help="only these of them (default: all)")
     latency.add_argument("--methods", default=DEFAULT_METHODS, help=f"of {', '.join(METHODS)} ({DEFAULT_METHODS})")
     latency.add_argument("--added", default=DEFAULT_ADDED_MS, help=f"latencies added, ms (default: {DEFAULT_ADDED_MS})")
-    latency.add_argument("--jittered", default="400", help="of them those that are run with jitter too (default: 400)")
+    latency.add_argument("--jittered", default="400", help="latencies run with jitter too, ms; empty: none (400)")
     latency.add_argument("--jitter", type=int, default=50, help="half width of the uniform jitter, ms (default: 50)")
     latency.add_argument("--base", type=int, default=40, help="latency with nothing added, ms (default: 40)")
     latency.add_argument("--episodes", type=int, default=50, help="unseen starts per condition (default: 50)")
@@ -81,11 +81,10 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"\nto continue: the same command with --out {out}")
             raise
-        summary = _write(out, campaign, args.episodes)
+        summary = _write(out, campaign, args.episodes) | {"folder": str(out), "seed": args.seed}
         rows = summary.pop("rows")
         if args.dds:
             rows += _play_over_dds(out, checkpoints, args, seeds[: args.dds])
-        summary |= {"folder": str(out), "seed": args.seed}
         write_results(out / "results.json", "benchmark latency", rows, summary)
     write_results(args.json, "benchmark latency", rows, summary)
     return 0
