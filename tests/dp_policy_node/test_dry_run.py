@@ -22,12 +22,15 @@ def test_a_dry_run_plans_without_control_where_nothing_listens_and_encodes_each_
         cell.until(lambda n=number: len(cell.dry_chunks) > n, "a chunk of each observation")
     assert [stamp_to_ns(chunk.header.stamp) for chunk in cell.dry_chunks] == observed[1:]
     assert not cell.chunks
+    cell.report(cell.dry_chunks[-1], executed=16)  # of the node that drives, with the same policy and counter
+    cell.let_pass(0.3)
     cell.diagnose(
         lambda: "policy: chunks" in cell.statuses and cell.value("policy: chunks", "chunks") == str(CHUNKS),
         "diagnostics after the last chunk",
     )
     assert cell.statuses["policy: inference"].message.startswith(("DRY RUN", "nothing new"))
     assert cell.value("policy: inference", "task") == "stack the cubes"
+    assert cell.value("policy: chunks", "reported") == "0" and not cell.ledgers, "nothing of it is executed"
     # Each window holds the frame of its time and that of 100 ms earlier, of two cameras.
     frames = {t - back for t in observed[1:] for back in (0, 100_000_000)}
     assert int(cell.value("policy: inference", "frames_encoded")) == 2 * len(frames) == 2 * (CHUNKS + 1)

@@ -121,6 +121,9 @@ class RunningPolicy:
             self._ledger_out.publish(ledger)
 
     def _on_report(self, report: ChunkReport) -> None:
+        if self.dry_run:
+            # Beside a node that drives with the same checkpoint, it is about a chunk of that one with the same number.
+            return
         with self._ledger_lock:
             ledger = self.ledgers.complete(report)
         if ledger is None:
