@@ -251,7 +251,7 @@ def test_hold_is_at_rest():
 
 
 def test_a_plan_that_control_refuses_as_too_fast_is_no_input_that_could_be_lost():
-    """The only plan of this episode asks for 1.8 m/s of an arm that may move at 0.05: control waits for a better one."""
+    """The only plan asks for 1.8 m/s of an arm that may move at 0.05: control waits for a better one."""
     episode = run_episode(5_003_363)
     assert not episode.verdict.violations
-    assert (episode.trace.mode == POLICY).sum() > 300
+    assert (episode.trace.mode == POLICY).sum() > 250  # it was asked to follow: 283 cycles of 10 ms
