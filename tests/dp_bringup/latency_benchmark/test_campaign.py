@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from dp_bringup.cli import main
 from dp_bringup.errors import CommandError
 from dp_bringup.latency_benchmark import campaign, real_graph
@@ -121,8 +122,12 @@ def checkpoint(tmp_path_factory):
             "denoiser": {"sizes": [16, 32], "step_features": 16},
         }
     )
+    policy = build_policy(config)
+    action = policy.normaliser.action
+    action.offset.copy_(torch.tensor([0.4, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.06]))
+    action.scale.fill_(0.02)
     folder = tmp_path_factory.mktemp("policy") / "checkpoint"
-    return folder, save_checkpoint(folder, build_policy(config), load_contract("sim_franka").to_dict())
+    return folder, save_checkpoint(folder, policy, load_contract("sim_franka").to_dict())
 
 
 def command(folder, out, *more):
