@@ -60,7 +60,7 @@ def outcome(checkpoint, method, seed=1, added_ms=100, jitter_ms=50):
     return play(Job(condition, seed, str(checkpoint), "sim_franka", base_ms=40))
 
 
-@pytest.mark.parametrize("method", ["none", "splice", "weighted", "ensemble", "ours"])
+@pytest.mark.parametrize("method", ["none", "wait", "splice", "weighted", "ensemble", "ours"])
 def test_an_episode_runs_to_its_end_and_is_measured(method, checkpoint, short):
     played = outcome(checkpoint, method, jitter_ms=0)
     assert not played.success and played.reason == "time limit of 1.4 s passed"

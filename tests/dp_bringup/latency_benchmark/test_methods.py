@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dp_bringup.latency_benchmark.baselines import DropLateSplice, Ensembled, Uncompensated
+from dp_bringup.latency_benchmark.baselines import DropLateSplice, Ensembled, StopAndWait, Uncompensated
 from dp_bringup.latency_benchmark.methods import Arrival, Compensated
 from dp_bringup.latency_benchmark.weighted_queue import WeightedQueue, merge
 from dp_core.actions import encode_action
@@ -62,6 +62,17 @@ def test_without_compensation_the_arm_goes_back_to_where_the_chunk_was_observed(
     # Action 1 after action 0, which the speed limit left no time to reach.
     assert driver.x_mm[920] == pytest.approx(40.0, abs=0.1)
     assert driver.method.tally.seams == [(pytest.approx(0.04, abs=1e-4), pytest.approx(0.0, abs=1e-6))]
+
+
+def test_stop_and_wait_executes_ta_actions_stands_and_only_then_looks():
+    method = StopAndWait(CONTRACT, STEPS)
+    assert ask(method, 0, busy=False) == 0 and ask(method, 0, busy=True) is None
+    driver = Driver(method).until(1500, [(400, 0, actions_from(0.0))], begin_ms=0)
+    # Action 0 belongs to 420 ms and the last of the eight to 1120 ms, 70 mm on.
+    assert [driver.x_mm[t] for t in (520, 1120, 1490)] == pytest.approx([10.0, 70.0, 70.0], abs=1e-3)
+    assert ask(method, 1110, busy=False) is None
+    assert ask(method, 1120, busy=False) == 1120 * MS and ask(method, 1120, busy=True) is None
+    assert method.tally.hold_periods == 37 and method.tally.late == 0
 
 
 def test_splice_drops_what_is_late_and_keeps_absolute_times():

@@ -1,4 +1,4 @@
-"""Baselines that follow waypoints on straight lines: no compensation, drop-late splice, temporal ensemble.
+"""Baselines that follow waypoints on straight lines: no compensation, stop and wait, drop-late splice, ensemble.
 
 Cadence and splice are written after `eval_real_robot.py` of real-stanford/diffusion_policy: an observation every Ta
 periods, actions of which only those later than `now + 0.01 s` are sent, the last one on the next step where none is.
@@ -93,6 +93,19 @@ class Uncompensated(Baseline):
         # A waypoint must be later than the end of the present control period to be scheduled.
         chunk = absolute_chunk(arrival, self._contract, self._steps, t_ns + 2 * self._period_ns)
         self._follow(chunk, chunk, t_ns)
+
+
+class StopAndWait(Uncompensated):
+    """Synchronous: Ta actions, and only then an observation for the next ones; the arm stands still meanwhile."""
+
+    def next_observation(self, newest_ns: int, t_ns: int, busy: bool) -> int | None:
+        """The first one after the end of the plan."""
+        over = self._plan is None or newest_ns >= int(self._plan.stamps_ns[-1])
+        return newest_ns if over and not busy else None
+
+    def take(self, arrival: Arrival, t_ns: int) -> None:
+        """Begin with action 0 and end after Ta."""
+        super().take(replace(arrival, actions=arrival.actions[: self._steps]), t_ns)
 
 
 class DropLateSplice(Baseline):

@@ -11,13 +11,14 @@ from dp_bringup.errors import CommandError
 #: Methods in the order of tables and figures, with what they are called there.
 METHODS = {
     "none": "no compensation",
+    "wait": "stop and wait",
     "splice": "drop-late splice (real-stanford, UMI)",
     "weighted": "weighted merge (LeRobot)",
     "ensemble": "temporal ensemble (ACT, on SE(3))",
     "guided": "ours, guided inpainting",
     "ours": "ours",
 }
-DEFAULT_METHODS = "none,splice,weighted,ours"
+DEFAULT_METHODS = "none,wait,splice,weighted,ours"
 DEFAULT_ADDED_MS = "0,100,200,300,400"
 
 

@@ -13,6 +13,7 @@ from dp_bringup.latency_benchmark.conditions import METHODS
 
 COLOURS = {
     "none": "#b5403a",
+    "wait": "#7a6a3a",
     "splice": "#d98c2b",
     "weighted": "#a06cb5",
     "ensemble": "#8a8a8a",

@@ -174,13 +174,14 @@ class Compensated:
 
 def make_method(name: str, contract: Contract, steps: int, first_age_ns: int) -> Any:
     """One episode of a method of :data:`~dp_bringup.latency_benchmark.conditions.METHODS`."""
-    from dp_bringup.latency_benchmark.baselines import DropLateSplice, Ensembled, Uncompensated
+    from dp_bringup.latency_benchmark.baselines import DropLateSplice, Ensembled, StopAndWait, Uncompensated
     from dp_bringup.latency_benchmark.weighted_queue import WeightedQueue
 
     if name in ("ours", "guided"):
         return Compensated(contract, steps, first_age_ns)
     baselines: dict[str, Any] = {
         "none": Uncompensated,
+        "wait": StopAndWait,
         "splice": DropLateSplice,
         "weighted": WeightedQueue,
         "ensemble": Ensembled,
