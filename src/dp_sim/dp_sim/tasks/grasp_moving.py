@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import mujoco
 import numpy as np
 
+from dp_sim.cube import CUBE_HALF_M, add_cube
 from dp_sim.task import (
     Array,
     Condition,
@@ -35,7 +36,6 @@ START_Y_M = (-0.26, -0.18)
 END_Y_M = 0.25
 OFFSET_M = 0.02
 YAW_RANGE_RAD = 0.35
-CUBE_HALF_M = 0.02
 SLED_HALF_M = (0.055, 0.055, 0.004)
 SLED_Z_M = 0.006
 RIDING_Z_M = SLED_Z_M + SLED_HALF_M[2] + CUBE_HALF_M
@@ -78,17 +78,7 @@ class GraspMoving(Task):
         )
         drive = spec.add_actuator(name="sled_drive", target="sled_slide", trntype=mujoco.mjtTrn.mjTRN_JOINT)
         drive.set_to_velocity(kv=2000.0)
-        cube = spec.worldbody.add_body(name="cube", pos=[TRACK_X_M, 0, RIDING_Z_M])
-        cube.add_freejoint(name="cube_free")
-        cube.add_geom(
-            name="cube",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[CUBE_HALF_M] * 3,
-            rgba=[0.92, 0.05, 0.08, 1.0],
-            mass=0.06,
-            friction=[0.9, 0.01, 0.0002],
-            condim=4,
-        )
+        add_cube(spec, [TRACK_X_M, 0, RIDING_Z_M])
 
     def start(self, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]:
         """Sled at the beginning of its track with the cube anywhere on its middle; tool open above the track."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import mujoco
 import numpy as np
 
+from dp_sim.cube import CUBE_HALF_M, add_cube
 from dp_sim.task import (
     Array,
     Condition,
@@ -28,7 +29,6 @@ from dp_sim.task import (
     yaw_of_tool,
 )
 
-CUBE_HALF_M = 0.02
 AREA_X_M = (0.31, 0.51)
 AREA_Y_M = (-0.12, 0.12)
 YAW_RANGE_RAD = np.pi / 4.0
@@ -60,17 +60,7 @@ class Place(Task):
 
     def add_to(self, spec: Any) -> None:
         """Cube, obstacle and target pad."""
-        cube = spec.worldbody.add_body(name="cube", pos=[0.4, 0, CUBE_HALF_M])
-        cube.add_freejoint(name="cube_free")
-        cube.add_geom(
-            name="cube",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=[CUBE_HALF_M] * 3,
-            rgba=[0.92, 0.05, 0.08, 1.0],
-            mass=0.06,
-            friction=[0.9, 0.01, 0.0002],
-            condim=4,
-        )
+        add_cube(spec, [0.4, 0, CUBE_HALF_M])
         obstacle = spec.worldbody.add_body(name="obstacle", pos=[*OBSTACLE_XY, OBSTACLE_HEIGHT_M / 2])
         obstacle.add_geom(
             name="obstacle",
