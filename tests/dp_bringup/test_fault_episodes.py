@@ -245,6 +245,16 @@ def test_turns_agree_with_rotation_vectors_also_across_the_sign_of_a_quaternion(
     np.testing.assert_allclose(turns_between(quats), [[0.1, 0, 0], [0.1, 0, 0]], atol=1e-12)
 
 
+def test_policy_mode_waits_for_its_first_plan_and_ends_when_that_is_over():
+    """A plan of before the mode began is none of it."""
+    mode = np.where(np.arange(N) < 20, STOPPED, POLICY)
+    waiting = replace(quiet_trace(), mode=mode, plan_end_ns=np.full(N, 10**12))
+    contract = with_safety(input_lost_s=0.2)
+    assert "lost_input_ends_the_mode" not in rules(waiting, contract)
+    begun = replace(waiting, plan_end_ns=np.where(np.arange(N) < 22, 10**12, 10**12 + 220_000_000))
+    assert "lost_input_ends_the_mode" in rules(begun, contract)
+
+
 def test_hold_is_at_rest():
     trace = changed(quiet_trace(), mode=put(slice(20, None), HOLD), request=put(9, HOLD))
     assert "rest_after_loss" in rules(trace)

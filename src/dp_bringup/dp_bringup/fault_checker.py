@@ -257,8 +257,10 @@ class _Checker:
         yield from self._first("clock_back_is_a_fault", running & (back < -0.1), back, -0.1)
         lost_s = contract.safety.input_lost_s + contract.control.input_max_age_s
         for mode, newest in ((TELEOP, trace.twist_ns), (POLICY, trace.plan_end_ns)):
-            inside = (trace.mode == mode) & (newest > none)
-            since = np.where(inside, trace.t_ns - np.maximum(newest, self._entered_ns(mode)), 0) * 1e-9
+            # Without a plan since the mode began, control waits at rest.
+            had = none if mode == TELEOP else self._at_entry(newest, POLICY)
+            inside = (trace.mode == mode) & (newest > had)
+            since = np.where(inside, trace.t_ns - np.maximum(newest, self._at_entry(trace.t_ns, mode)), 0) * 1e-9
             limit = lost_s + 1.0 + 3 * self._period_s
             yield from self._first("lost_input_ends_the_mode", since > limit, since, limit)
 
@@ -280,10 +282,11 @@ class _Checker:
         steps = np.minimum(np.diff(self._trace.tick, prepend=self._trace.tick[0]), LONGEST_STEP)
         return np.asarray(np.cumsum(steps) * self._period_s)
 
-    def _entered_ns(self, mode: int) -> NDArray[np.int64]:
+    def _at_entry(self, values: NDArray[np.int64], mode: int) -> NDArray[np.int64]:
+        """(n,) what a rising quantity was when the mode last began; the least number before."""
         inside = self._trace.mode == mode
         entered = inside & ~np.concatenate([[False], inside[:-1]])
-        return np.asarray(np.maximum.accumulate(np.where(entered, self._trace.t_ns, np.iinfo(np.int64).min)))
+        return np.asarray(np.maximum.accumulate(np.where(entered, values, np.iinfo(np.int64).min)))
 
     def plan_time(self) -> Iterator[Violation]:
         """Along a plan that only advances, the command never goes back: the past is not played again."""
