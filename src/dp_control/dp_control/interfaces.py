@@ -113,6 +113,11 @@ class RobotAdapter(Protocol):
         """Why the robot does not accept motion (reflex, user stop, ...), or empty."""
         ...
 
+    @property
+    def recovering(self) -> bool:
+        """True while error recovery is under way."""
+        ...
+
     def recover(self) -> str:
         """Begin error recovery, called when a person asks to go on; returns why it cannot, or empty."""
         ...

@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
@@ -21,6 +22,7 @@ from dp_msgs.srv import SetMode
 
 # Calls that wait for their turn, one of which is taken in each cycle; more are answered at once.
 MOST_WAITING = 20
+RECOVERY_LOOK_S = 0.05
 
 
 @dataclass
@@ -46,8 +48,9 @@ class ModeRequests:
         self._queue: deque[Request] = deque()
         self._waiting: list[Request] = []
         self._mode = Mode.STOPPED
+        self._asked = 0
         # Its own group: a request that waits for its mode must not keep /clock and the robot's state out.
-        group = ReentrantCallbackGroup()
+        self._group = group = ReentrantCallbackGroup()
         node.create_service(SetMode, "control/set_mode", self._on_set_mode, callback_group=group)
         node.create_service(Trigger, "control/stop", self._on_stop, callback_group=group)
         node.create_service(Trigger, "control/resume", self._on_resume, callback_group=group)
@@ -100,8 +103,23 @@ class ModeRequests:
             # The suspended service callback goes on at the executor's next event: be that event.
             self._node.executor.wake()
 
+    def _recovered(self) -> Future:
+        """Done when the adapter's recovery has ended, well or not."""
+        ended: Future = Future()
+
+        def look() -> None:
+            if not self._adapter.recovering and not ended.done():
+                timer.cancel()
+                self._node.destroy_timer(timer)
+                ended.set_result(None)
+
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        timer = self._node.create_timer(RECOVERY_LOOK_S, look, callback_group=self._group, clock=steady)
+        return ended
+
     def _put(self, request: Request, first: bool = False) -> Future:
         with self._lock:
+            self._asked += 1
             if first and self._queue and self._queue[0].mode == request.mode:
                 return self._queue[0].answer  # a stop that nobody has taken yet serves all who ask for one
             if first:
@@ -127,9 +145,14 @@ class ModeRequests:
         return response
 
     async def _on_resume(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        problem = ""
+        problem, asked = "", self._asked
         if self._adapter.problem(int(self._node.get_clock().now().nanoseconds)):
             problem = self._adapter.recover()
+        if not problem and self._adapter.recovering:
+            # Recoveries of 16 s have been reported: longer than a mode is waited for.
+            await self._recovered()
+            if self._asked != asked:  # a stop, for one, must not be undone by what was asked for before it
+                problem = "replaced by a newer request"
         problem = problem or await self._put(Request(int(Mode.HOLD), resume=True))
         response.success, response.message = not problem, str(problem or "holding at the measured pose")
         return response

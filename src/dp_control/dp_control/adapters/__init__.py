@@ -12,6 +12,8 @@ from dp_control.interfaces import RobotAdapter
 class NoAdapter:
     """For a robot that has no mode of its own."""
 
+    recovering = False
+
     def problem(self, t_ns: int) -> str:
         """Never any."""
         return ""

@@ -68,6 +68,11 @@ class FrankaAdapter:
             return f"{problem}; its recovery failed: {self._recovery.failure}"
         return problem
 
+    @property
+    def recovering(self) -> bool:
+        """True while error recovery is under way."""
+        return self._recovery.running
+
     def recover(self) -> str:
         """Begin error recovery if there is something to recover from; see :class:`RobotAdapter`.
 
