@@ -1,4 +1,6 @@
+import argparse
 import errno
+import importlib
 
 import pytest
 from dp_bringup.cli import COMMANDS, main
@@ -93,3 +95,21 @@ def test_a_place_for_the_figures_is_checked_before_the_work(tmp_path, capsys):
         assert "--json" in error and named in error
     assert main(["dataset", "info", "nowhere.zarr", "--json", str(tmp_path / "new" / "figures.json")]) == 2
     assert "nowhere.zarr" in capsys.readouterr().err and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "key", "default"),
+    [
+        ("commands.eval", ["sim", "checkpoint"], "runtime", "auto"),
+        ("commands.eval", ["pusht", "checkpoint"], "runtime", "reference"),
+        ("commands.export", ["checkpoint", "--out", "export"], "precision", "auto"),
+        ("commands.up", ["deploy"], "runtime", "auto"),
+        ("commands.benchmark_latency", ["--checkpoint", "place=checkpoint"], "runtime", "reference"),
+        ("policy_bench.command", [], "runtime", "auto"),
+    ],
+)
+def test_reference_forces_the_plain_path(module, arguments, key, default):
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"dp_bringup.{module}").configure(parser)
+    assert getattr(parser.parse_args(arguments), key) == default
+    assert getattr(parser.parse_args([*arguments, f"--{key}", "int8", "--reference"]), key) == "reference"

@@ -25,6 +25,18 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", type=Path, help="also write the figures to FILE as JSON")
 
 
+def add_reference_argument(parser: argparse.ArgumentParser, option: str = "--runtime") -> None:
+    """Add `--reference`, short for `option` reference, which must have been added before."""
+    parser.add_argument(
+        "--reference",
+        dest=option.removeprefix("--"),
+        action="store_const",
+        const="reference",
+        default=argparse.SUPPRESS,
+        help=f"the same as {option} reference: the plain path, whatever would be faster",
+    )
+
+
 def check_json_place(path: Path | None) -> None:
     """Refuse a place for the figures before the work rather than after it; nothing is made.
 

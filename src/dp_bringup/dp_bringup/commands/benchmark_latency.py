@@ -15,7 +15,7 @@ from dp_bringup.latency_benchmark.conditions import (
     Outcome,
     make_conditions,
 )
-from dp_bringup.results import add_json_argument, write_results
+from dp_bringup.results import add_json_argument, add_reference_argument, write_results
 
 if TYPE_CHECKING:
     from dp_bringup.latency_benchmark.campaign import Campaign
@@ -41,6 +41,7 @@ def configure(latency: argparse.ArgumentParser) -> None:
     latency.add_argument("--parallel", type=int, default=2, help="processes; they change no figure (default: 2)")
     what = "of the engine: reference gives the same figures everywhere, auto the fast paths (default: reference)"
     latency.add_argument("--runtime", default="reference", help=what)
+    add_reference_argument(latency)
     latency.add_argument("--dds", type=int, default=0, metavar="N", help="then N episodes of ours over DDS")
     latency.add_argument("--dds-added", default="0,400", help="latencies added there, ms (default: 0,400)")
     latency.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_bringup.errors import CommandError
-from dp_bringup.results import add_json_argument, write_results
+from dp_bringup.results import add_json_argument, add_reference_argument, write_results
 
 if TYPE_CHECKING:
     from dp_benchmark.evaluation import PushTScore
@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="what runs the networks: auto, int8 or reference, the plain path (default: auto)",
     )
+    add_reference_argument(sim)
     sim.add_argument("--out", type=Path, help="folder for recordings and logs (default: a new one under runs/)")
     add_json_argument(sim)
     _configure_pusht(actions.add_parser("pusht", help="on Push-T (gym-pusht)"))
@@ -59,6 +60,7 @@ def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
         help="what runs the networks: reference, the plain path; published, as the paper's code does; auto or int8, as "
         "the engine does on a robot (default: reference)",
     )
+    add_reference_argument(pusht)
     pusht.add_argument("--device", default="cpu", help="torch device of the policy (default: cpu)")
     pusht.add_argument(
         "--last", type=int, metavar="N", help="score the last N checkpoints of a run (the paper's protocol: 10)"

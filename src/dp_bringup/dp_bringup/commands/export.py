@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_bringup.errors import CommandError
-from dp_bringup.results import add_json_argument, write_results
+from dp_bringup.results import add_json_argument, add_reference_argument, write_results
 
 if TYPE_CHECKING:
     from dp_policy.runtime.artefact import ExportReport
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="auto: the fastest that agrees with the plain path, without 8-bit weights; int8: with them, where success "
         "was seen to hold (dp eval --runtime int8); reference: the plain path (default: auto)",
     )
+    add_reference_argument(parser, "--precision")
     add_json_argument(parser)
 
 

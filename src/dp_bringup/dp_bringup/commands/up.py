@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dp_bringup.graph import MODES, OPTIONS, build_graph, options_of
 from dp_bringup.processes import ProcessGroup
+from dp_bringup.results import add_reference_argument
 from dp_bringup.run_folder import new_run_folder
 
 EXAMPLES = """examples:
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     for option in OPTIONS:
         flag = f"--{option.name.replace('_', '-')}"
         parser.add_argument(flag, default=option.default, help=f"{option.description} (default: {option.default})")
+    add_reference_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:

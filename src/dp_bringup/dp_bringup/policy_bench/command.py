@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp_bringup.errors import CommandError
-from dp_bringup.results import add_json_argument, write_results
+from dp_bringup.results import add_json_argument, add_reference_argument, write_results
 
 if TYPE_CHECKING:
     from dp_bringup.policy_bench.cases import Network
@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", default="1,2", help="processor threads, each measured by itself (default: 1,2)")
     parser.add_argument("--rounds", type=int, help="turns of each way in each case (default: 8, quick: 2)")
     parser.add_argument("--runtime", default="auto", help="of the engine: auto, int8 or reference (default: auto)")
+    add_reference_argument(parser)
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, one thread: a rough look")
     parser.add_argument("--out", type=Path, help="folder of the tables (default: a new one under runs/)")
     add_json_argument(parser)
