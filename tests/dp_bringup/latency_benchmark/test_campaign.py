@@ -11,7 +11,13 @@ from dp_bringup.errors import CommandError
 from dp_bringup.latency_benchmark import campaign, real_graph
 from dp_bringup.latency_benchmark.campaign import Campaign, Settings
 from dp_bringup.latency_benchmark.conditions import Condition, Outcome, make_conditions
-from dp_bringup.latency_benchmark.tables import latency_rows, latency_summary, latency_table, points_lost
+from dp_bringup.latency_benchmark.tables import (
+    latency_overview,
+    latency_rows,
+    latency_summary,
+    latency_table,
+    points_lost,
+)
 from dp_core.contract import load_contract
 from dp_policy.checkpoint import save_checkpoint
 from dp_policy.config import PolicyConfig
@@ -110,6 +116,9 @@ def test_rows_and_summary_count_against_the_same_method_without_latency():
     assert summary["points_lost_at_400ms"] == {"ours": 20.0}
     assert summary["points_lost_at_400ms_per_task"] == {"place": {"ours": 10.0}, "grasp": {"ours": 30.0}}
     assert "90% (60 to 98)" in latency_table(rows)
+    header, _, place, grasp = latency_overview(rows).splitlines()
+    assert "success at 0, 400 ms added, %" in header and "0 to 400 ms" in header
+    assert " 100, 90 |" in place and " 80, 50 |" in grasp and "2.0 / " in place and " 4 / 3 to 4 / 3 |" in place
 
 
 @pytest.fixture(scope="module")

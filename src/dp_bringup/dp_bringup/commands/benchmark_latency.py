@@ -201,10 +201,10 @@ def _play_over_dds(
 
 def _write(out: Path, campaign: Campaign, episodes: int) -> dict[str, Any]:
     from dp_bringup.latency_benchmark.figures import plot_latency
-    from dp_bringup.latency_benchmark.tables import latency_rows, latency_summary, latency_table
+    from dp_bringup.latency_benchmark.tables import latency_overview, latency_rows, latency_summary, latency_table
 
     rows, summary = latency_rows(campaign.outcomes), latency_summary(campaign.outcomes)
-    table = latency_table(rows)
+    table = f"{latency_overview(rows)}\n{latency_table(rows)}"
     (out / "table.md").write_text(table, encoding="utf-8")
     plot_latency(rows, out / "latency.png", f"Simulated cell, {episodes} unseen starts per condition")
     print(f"\n{table}\n{summary}\nwritten to {out}: table.md, latency.png, results.json, episodes/")

@@ -117,6 +117,39 @@ def latency_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return markdown_table(headers, [_cells(row) for row in rows])
 
 
+def latency_overview(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each task and method, in Markdown: success at each latency, the rest at the least and the most."""
+    latencies = sorted({(row["added_ms"], row["jitter_ms"]) for row in rows})
+    ends = [latency for latency in latencies if not latency[1]] or latencies
+    ends = [ends[0], ends[-1]] if len(ends) > 1 else ends
+    headers = (
+        "task, method",
+        f"success at {', '.join(map(_latency_text, latencies))} ms added, %",
+        *(
+            f"{quantity}, {' to '.join(map(_latency_text, ends))} ms"
+            for quantity in ("seam p50 / p95, mm", "RMS jerk commanded / measured, m/s³")
+        ),
+    )
+    found = {(row["task"], row["method"], row["added_ms"], row["jitter_ms"]): row for row in rows}
+    lines = []
+    for task, method in dict.fromkeys((row["task"], row["method"]) for row in rows):
+        own = {latency: found.get((task, method, *latency)) for latency in latencies}
+        at_ends = [row for row in map(own.get, ends) if row is not None]
+        lines.append(
+            (
+                f"{task}, {METHODS[method]}",
+                ", ".join("-" if row is None else f"{100 * row['success']:.0f}" for row in own.values()),
+                " to ".join(f"{1e3 * row['seam_m_p50']:.1f} / {1e3 * row['seam_m_p95']:.1f}" for row in at_ends),
+                " to ".join(f"{row['commanded_jerk_m_s3']:.0f} / {row['measured_jerk_m_s3']:.0f}" for row in at_ends),
+            )
+        )
+    return markdown_table(headers, lines)
+
+
+def _latency_text(latency: tuple[int, int]) -> str:
+    return f"{latency[0]} ± {latency[1]}" if latency[1] else str(latency[0])
+
+
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     jitter = f" ± {row['jitter_ms']}" if row["jitter_ms"] else ""
     return (
