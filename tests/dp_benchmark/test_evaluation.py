@@ -67,7 +67,7 @@ def test_every_runtime_plays_the_same_episodes_but_for_rounding(tiny_checkpoint,
 @pytest.mark.skipif(not packing_available(torch.float32), reason="this build of torch has no packed products")
 def test_a_runtime_that_was_chosen_once_is_that_of_every_process(tiny_checkpoint):
     loaded = load_policy(tiny_checkpoint)
-    chosen = Stored(Choice("onednn-fp32"), processor_name(), torch.get_num_threads(), loaded.path)
+    chosen = Stored(Choice("onednn-fp32"), processor_name(), torch.get_num_threads())
     policy = run_by(loaded, "auto", chosen).policy
     assert policy.head.denoiser is not loaded.policy.head.denoiser  # although it may not be the fastest
     features, generator = torch.zeros(5, policy.head.condition_dim), torch.Generator()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from dp_core.configuration import ConfigurationError
-from dp_policy.checkpoint import CheckpointError, LoadedPolicy, load_checkpoint, save_checkpoint
+from dp_policy.checkpoint import INFO_FILE, MODEL_FILE, CheckpointError, LoadedPolicy, load_checkpoint, save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.denoiser import given_features
 from dp_policy.engine import Engine
@@ -153,7 +153,7 @@ def test_machine_code_of_others_is_not_run(
         folder.mkdir(mode=0o755)
     (export / library.library_name()).write_text("foreign")
     monkeypatch.setenv("DP_CACHE_DIR", str(cache))
-    found = library.find_library(export)
+    found = library.find_library(library.CarriedLibrary(export / library.library_name(), ""))
     assert found.parent == cache and found.read_text() == "own"
     cache.chmod(0o777)
     with pytest.raises(RuntimeUnavailableError, match="others can write"):
@@ -253,6 +253,53 @@ def test_export_carries_the_library_to_computers_without_a_compiler(
     assert Engine(load_policy_or_export(tmp_path / "export"), warmup_runs=0).description.startswith(
         "denoiser native-bf16"
     )
+
+
+def test_a_carried_library_that_changed_on_its_way_is_not_loaded(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    require("native-bf16", loaded.policy)  # type: ignore[arg-type]
+    times(monkeypatch, native_bf16=1.0)
+    report = export_policy(loaded, tmp_path / "export")
+    monkeypatch.setenv("DP_CACHE_DIR", str(tmp_path / "empty"))
+    monkeypatch.setenv("PATH", "")
+    carried, manifest = report.folder / report.library, report.folder / RUNTIME_FILE
+    code, numbers = bytearray(carried.read_bytes()), json.loads(manifest.read_text())
+    code[-1] ^= 1  # one bit behind the code: it would still load
+    carried.write_bytes(code)
+    description = Engine(load_policy_or_export(report.folder), warmup_runs=0).description
+    assert description.startswith("denoiser reference") and "is not what was exported: sha256" in description
+    manifest.write_text(json.dumps({**numbers, "version": 1}))
+    assert "has no digest of" in Engine(load_policy_or_export(report.folder), warmup_runs=0).description
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, INFO_FILE])
+def test_an_export_whose_policy_changed_on_its_way_is_refused(loaded: LoadedPolicy, tmp_path: Path, name: str) -> None:
+    export_policy(loaded, tmp_path / "export", precision="reference")
+    content = bytearray((tmp_path / "export" / name).read_bytes())
+    if name == MODEL_FILE:
+        content[-1] ^= 1  # the last weight
+    else:
+        content += b"\n"
+    (tmp_path / "export" / name).write_bytes(content)
+    changed = load_checkpoint(tmp_path / "export")
+    refused = pytest.raises(CheckpointError, match=f"{name} is not what was exported")
+    with refused:
+        Engine(changed, warmup_runs=0)
+    with refused:
+        export_policy(changed, tmp_path / "again", precision="reference")
+
+
+def test_exports_without_digests_are_read(loaded: LoadedPolicy, tmp_path: Path) -> None:
+    export_policy(loaded, tmp_path / "export", precision="reference")
+    manifest = tmp_path / "export" / RUNTIME_FILE
+    numbers = json.loads(manifest.read_text())
+    del numbers["files"]
+    manifest.write_text(json.dumps(numbers))
+    with pytest.raises(CheckpointError, match="damaged: KeyError 'files'"):
+        load_policy_or_export(tmp_path / "export")
+    manifest.write_text(json.dumps({**numbers, "version": 1}))
+    assert load_policy_or_export(tmp_path / "export").policy_id == loaded.policy_id
 
 
 def test_eight_bits_asked_for_are_tried_though_the_export_has_none(

@@ -88,7 +88,7 @@ def choose_runtime(loaded: LoadedPolicy, runtime: str) -> Stored | None:
     if runtime in (PUBLISHED, "reference"):
         return None
     choice = select_runtime(loaded.policy, runtime).choice
-    return Stored(choice, processor_name(), torch.get_num_threads(), loaded.path)
+    return Stored(choice, processor_name(), torch.get_num_threads())  # measured with the library of this machine
 
 
 def describe_runtime(runtime: str, chosen: Stored | None) -> str:

@@ -80,7 +80,7 @@ class Engine:
 
     Raises:
         ConfigurationError: an unknown runtime, or a continuity that this policy cannot do.
-        CheckpointError: the policy's folder is an export of another policy.
+        CheckpointError: the policy's folder is an export of another policy, or a damaged one.
     """
 
     def __init__(

@@ -95,7 +95,7 @@ def prepare_policy(folder: str, contract: Contract, options: EngineOptions) -> R
         # Before the engine is made: it may exchange parts of the policy, and takes the rest as it is.
         loaded.policy.continuity = options.continuity
         engine = Engine(loaded, num_threads=options.num_threads, seed=options.seed, runtime=options.runtime)
-    except ValueError as error:
+    except (ValueError, CheckpointError) as error:  # the latter: a damaged export
         raise ConfigurationError(f"checkpoint {folder}: {error}") from error
     return ReadyPolicy(loaded, engine, options.steps or action.steps, folder)
 

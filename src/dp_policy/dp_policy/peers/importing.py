@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from dp_policy.checkpoint import save_checkpoint
 from dp_policy.denoiser import build_denoiser
 from dp_policy.encoders import ObservationEncoder
+from dp_policy.file_digest import file_sha256
 from dp_policy.normaliser import Normaliser
 from dp_policy.peers.errors import PeerCheckpointError
 from dp_policy.peers.lerobot import read_lerobot
@@ -19,7 +19,6 @@ from dp_policy.peers.real_stanford import read_real_stanford
 from dp_policy.policy import Policy, build_policy
 
 LEROBOT_WEIGHTS = "model.safetensors"
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def read_peer(path: str | Path, which: str | None = None) -> ImportedPolicy:
     policy = build_policy(peer.config)
     policy.load_state_dict(dict(peer.weights))
     policy.eval().requires_grad_(False)
-    provenance = {"source": path.name, "sha256": _sha256(weights), "kind": peer.kind, **peer.provenance}
+    provenance = {"source": path.name, "sha256": file_sha256(weights), "kind": peer.kind, **peer.provenance}
     return ImportedPolicy(policy, peer, provenance)
 
 
@@ -100,11 +99,3 @@ def _check_weights(peer: PeerPolicy) -> None:
             )
         if not bool(torch.isfinite(weight).all()):
             raise PeerCheckpointError(f"weight {name} is not finite")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,6 +2,9 @@
 
 An export is a checkpoint folder with two files more, so that whatever reads checkpoints reads exports. The runtime is
 bound to the policy's id; on another processor, or where it no longer agrees with the plain path, it is chosen anew.
+
+The digests of all files go with it. They find what was damaged or exchanged on its way, not a forged export, which
+would bring digests of its own.
 """
 
 from __future__ import annotations
@@ -24,13 +27,15 @@ from dp_policy.checkpoint import (
     load_checkpoint,
     read_checkpoint_info,
 )
-from dp_policy.runtime.native.library import find_library
+from dp_policy.file_digest import file_sha256
+from dp_policy.runtime.native.library import CarriedLibrary, find_library
 from dp_policy.runtime.processor import processor_flags, processor_name
 from dp_policy.runtime.selection import Choice, Stored, select_runtime
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
 RUNTIME_FILE = "runtime.json"
-VERSION = 1
+#: 2: digests of the files. Version 1 is read: its library is never loaded.
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def export_policy(
         precision: ``auto``; ``int8`` where success with 8-bit weights was seen to hold; ``reference``.
 
     Raises:
-        CheckpointError: the checkpoint's files are gone, or ``folder`` is the checkpoint's.
+        CheckpointError: the checkpoint's files are gone, ``folder`` is the checkpoint's, or it is an export itself that
+            is damaged.
         ConfigurationError: an unknown precision.
     """
     folder = Path(folder)
@@ -75,13 +81,15 @@ def export_policy(
     info = read_checkpoint_info(loaded.path)
     if info["policy_id"] != loaded.policy_id:
         raise CheckpointError(f"{loaded.path} holds policy {info['policy_id']} by now, not {loaded.policy_id}")
+    stored_runtime(loaded)  # an export's files are not to be exported again with digests of what they became
     torch.set_num_threads(num_threads)
     selection = select_runtime(loaded.policy, precision)
     verdicts = tuple(dataclasses.asdict(verdict) for verdict in selection.verdicts)
     with atomic_folder(folder) as draft:
-        for name in (INFO_FILE, MODEL_FILE):
-            shutil.copy2(loaded.path / name, draft / name)
-        library = _carry_library(draft)
+        sources = [loaded.path / INFO_FILE, loaded.path / MODEL_FILE, *_own_library()]
+        library = sources[2].name if len(sources) > 2 else ""
+        for source in sources:
+            shutil.copy2(source, draft / source.name)
         numbers = {
             "version": VERSION,
             "policy_id": loaded.policy_id,
@@ -91,27 +99,27 @@ def export_policy(
             "flags": sorted(processor_flags()),
             "torch": torch.__version__,
             "library": library,
+            "files": {source.name: file_sha256(source) for source in sources},
             "verdicts": verdicts,
         }
         (draft / RUNTIME_FILE).write_text(json.dumps(numbers, indent=2), encoding="utf-8")
     return ExportReport(folder, loaded.policy_id, selection.choice, selection.description, library, verdicts)
 
 
-def _carry_library(folder: Path) -> str:
-    """Copy the compiled library, for computers without a compiler; its name, empty if there is none here."""
+def _own_library() -> list[Path]:
+    """The compiled library, for computers without a compiler; empty if there is none here."""
     try:
-        library = find_library()
+        return [find_library()]
     except RuntimeUnavailableError:
-        return ""
-    shutil.copy2(library, folder / library.name)
-    return library.name
+        return []
 
 
 def stored_runtime(loaded: LoadedPolicy) -> Stored | None:
     """What the policy's folder says about its runtime; None if it is no export.
 
     Raises:
-        CheckpointError: the file is damaged, newer, or of another policy.
+        CheckpointError: the file is damaged, newer, or of another policy, or the checkpoint's files are not those that
+            were exported. The library is looked at when it is needed, see :func:`find_library`.
     """
     path = loaded.path / RUNTIME_FILE
     if not path.is_file():
@@ -120,13 +128,35 @@ def stored_runtime(loaded: LoadedPolicy) -> Stored | None:
         numbers = json.loads(path.read_text(encoding="utf-8"))
         if numbers["version"] > VERSION:
             raise CheckpointError(f"{path} has version {numbers['version']}; this software reads up to {VERSION}")
-        stored = Stored(Choice(**numbers["choice"]), numbers["processor"], numbers["num_threads"], loaded.path)
+        has_digests = numbers["version"] > 1
+        digests = {name: str(numbers["files"][name]) for name in (INFO_FILE, MODEL_FILE) if has_digests}
+        library = _carried_library(loaded.path, numbers["library"], numbers["files"] if has_digests else None)
+        stored = Stored(Choice(**numbers["choice"]), numbers["processor"], numbers["num_threads"], library)
         policy_id = numbers["policy_id"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {type(error).__name__} {error}") from None
     if policy_id != loaded.policy_id:
         raise CheckpointError(f"{path} is of policy {policy_id}, the checkpoint beside it is {loaded.policy_id}")
+    for name, digest in digests.items():
+        _require_exported(loaded.path / name, digest)
     return stored
+
+
+def _carried_library(folder: Path, library: str, digests: dict[str, str] | None) -> CarriedLibrary | None:
+    name = Path(library).name  # a file of this folder, whatever the manifest says
+    return CarriedLibrary(folder / name, "" if digests is None else str(digests[name])) if name else None
+
+
+def _require_exported(path: Path, digest: str) -> None:
+    """Raises CheckpointError where the file is not the one that was exported."""
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if found != digest:
+        raise CheckpointError(
+            f"{path} is not what was exported: sha256 {found[:12]}, {RUNTIME_FILE} says {digest[:12]}; copy it again"
+        )
 
 
 def load_policy_or_export(folder: str | Path) -> LoadedPolicy:

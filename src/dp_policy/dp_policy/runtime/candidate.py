@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,7 @@ from dp_policy.encoders import ImageNetwork, ResNetEncoder
 from dp_policy.policy import VisuomotorPolicy
 from dp_policy.runtime.cuda import CudaDenoiser, CudaNetwork, require_cuda
 from dp_policy.runtime.fast_encoder import BfloatNetwork, FastEncoder, FrameNetwork
-from dp_policy.runtime.native.library import find_library, load_library
+from dp_policy.runtime.native.library import CarriedLibrary, find_library, load_library
 from dp_policy.runtime.native.trunk import NativeResNet
 from dp_policy.runtime.native.unet import NativeUnet
 from dp_policy.runtime.onednn_transformer import OneDnnTransformer
@@ -89,7 +88,7 @@ def _bfloat_encoder(policy: VisuomotorPolicy) -> nn.Module:
     return FastEncoder(encoder, networks)
 
 
-def _native(bits: int, carried: Path | None) -> Callable[[VisuomotorPolicy], nn.Module]:
+def _native(bits: int, carried: CarriedLibrary | None) -> Callable[[VisuomotorPolicy], nn.Module]:
     def build(policy: VisuomotorPolicy) -> nn.Module:
         network = require_unet(policy)
         return NativeUnet(network, policy.config.action.horizon, bits, load_library(find_library(carried)))
@@ -110,8 +109,8 @@ def _cuda_encoder(policy: VisuomotorPolicy) -> nn.Module:
     return FastEncoder(policy.encoder, networks)
 
 
-def denoiser_candidates(carried: Path | None = None) -> list[Candidate]:
-    """Ways to run the denoiser, besides the plain one; ``carried``: folder of an export with the compiled library."""
+def denoiser_candidates(carried: CarriedLibrary | None = None) -> list[Candidate]:
+    """Ways to run the denoiser, besides the plain one; ``carried``: the library of an export."""
     return [
         Candidate("native-bf16", "bf16", _native(16, carried)),
         Candidate("native-int8", "int8", _native(8, carried)),
@@ -121,7 +120,7 @@ def denoiser_candidates(carried: Path | None = None) -> list[Candidate]:
     ]
 
 
-def _native_encoder(carried: Path | None) -> Callable[[VisuomotorPolicy], nn.Module]:
+def _native_encoder(carried: CarriedLibrary | None) -> Callable[[VisuomotorPolicy], nn.Module]:
     def build(policy: VisuomotorPolicy) -> nn.Module:
         encoder, images = policy.encoder, policy.config.normaliser.images
         library = load_library(find_library(carried))
@@ -135,7 +134,7 @@ def _native_encoder(carried: Path | None) -> Callable[[VisuomotorPolicy], nn.Mod
     return build
 
 
-def encoder_candidates(carried: Path | None = None) -> list[Candidate]:
+def encoder_candidates(carried: CarriedLibrary | None = None) -> list[Candidate]:
     """Ways to run the image networks, besides the plain one; ``carried`` as for denoisers."""
     return [
         Candidate("native-bf16", "bf16", _native_encoder(carried)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from dp_core.configuration import require_choice as check_choice
@@ -22,6 +21,7 @@ from dp_policy.runtime.candidate import (
     encoder_candidates,
     with_parts,
 )
+from dp_policy.runtime.native.library import CarriedLibrary
 from dp_policy.runtime.processor import processor_name
 from dp_policy.runtime.trial import Trial, chunks_of, fastest_ms, features_of, make_trial
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
@@ -49,13 +49,13 @@ class Stored:
         choice: taken where the processor is the same.
         processor: its name.
         num_threads: the choice was measured with.
-        folder: which may hold the compiled library.
+        library: the compiled one that came with it; None: it has none.
     """
 
     choice: Choice
     processor: str
     num_threads: int
-    folder: Path
+    library: CarriedLibrary | None = None
 
     @property
     def fits(self) -> bool:
@@ -135,7 +135,7 @@ class _Contest:
 
     def __init__(self, policy: VisuomotorPolicy, runtime: str, stored: Stored | None) -> None:
         self._policy = policy
-        self._carried = None if stored is None else stored.folder
+        self._carried = None if stored is None else stored.library
         known = {item.name: item.precision for item in denoiser_candidates()}
         bytes_held = stored is not None and known.get(stored.choice.denoiser) == "int8"
         self._bytes = runtime == "int8" or bytes_held

@@ -9,9 +9,11 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from dp_policy.file_digest import file_sha256
 from dp_policy.runtime.processor import missing_flags
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
@@ -27,6 +29,19 @@ OPTIONS = (
 )
 COMPILERS = ("g++", "clang++", "c++")
 COMPILE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True)
+class CarriedLibrary:
+    """The library of an export.
+
+    Attributes:
+        path: of the file.
+        sha256: 64 hex digits, as the export says; empty: it says none.
+    """
+
+    path: Path
+    sha256: str
 
 
 def library_name() -> str:
@@ -52,15 +67,16 @@ def cache_folder() -> Path:
     return Path(home) / "dp_policy"
 
 
-def find_library(carried: Path | None = None) -> Path:
+def find_library(carried: CarriedLibrary | None = None) -> Path:
     """The library, compiled if need be.
 
     Args:
-        carried: folder of an export that may hold it: taken only where none can be compiled, because it is machine code
-            of whoever made the export, while all else in a checkpoint is numbers.
+        carried: that of an export: taken only where none can be compiled, because it is machine code of whoever made
+            the export, while all else in a checkpoint is numbers.
 
     Raises:
-        RuntimeUnavailableError: the processor lacks instructions, or there is neither library nor compiler.
+        RuntimeUnavailableError: the processor lacks instructions, there is neither library nor compiler, or the carried
+            one is not what was exported.
     """
     reason = missing_flags(NEEDED_FLAGS)
     if reason:
@@ -72,10 +88,25 @@ def find_library(carried: Path | None = None) -> Path:
             compile_library(own)
         _require_own(own)
     except RuntimeUnavailableError:
-        if carried is None or not (carried / name).is_file():
+        if carried is None or carried.path.name != name or not carried.path.is_file():
             raise
-        return carried / name
+        _require_exported(carried)
+        return carried.path
     return own
+
+
+def _require_exported(carried: CarriedLibrary) -> None:
+    """Raises RuntimeUnavailableError where the file is not what was exported: damaged code would run all the same."""
+    if not carried.sha256:
+        raise RuntimeUnavailableError(f"the export has no digest of {carried.path.name}; export it again")
+    try:
+        found = file_sha256(carried.path)
+    except OSError as error:
+        raise RuntimeUnavailableError(f"{carried.path} cannot be read: {error}") from None
+    if found != carried.sha256:
+        raise RuntimeUnavailableError(
+            f"{carried.path} is not what was exported: sha256 {found[:12]}, not {carried.sha256[:12]}; copy it again"
+        )
 
 
 def _require_own(path: Path) -> None:
