@@ -16,7 +16,6 @@ import itertools
 from typing import Any, cast
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -136,6 +135,8 @@ class PublishedDdim(Sampler):
     """
 
     def __init__(self, config: DiffusionConfig) -> None:
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler  # slow to import, see dp_policy.samplers
+
         self.timesteps = build_sampler(config).timesteps
         self._scheduler = DDIMScheduler(
             num_train_timesteps=len(self.timesteps),

@@ -8,20 +8,23 @@ sqrt(1 - abar_t) noise. Spacings are those of diffusers' schedulers, whose names
   network is then told a lower level than its input has, which is part of the collapse at 1 to 4 steps that papers
   report (arXiv 2305.08891). It is what real-stanford and LeRobot checkpoints with DDIM expect.
 - ``linspace`` has both ends: DDIM 0 (one step) | 99 0 | 99 66 33 0.
+
+diffusers takes seconds to import, so that only a process that makes a scheduler does, and only the one it makes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from dp_policy.config_error import PolicyConfigError
 from dp_policy.sampling_config import DiffusionConfig
+
+if TYPE_CHECKING:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
 #: Names of the predictions in diffusers.
 PREDICTION_TYPES = {"epsilon": "epsilon", "sample": "sample", "v": "v_prediction"}
@@ -79,6 +82,8 @@ class Ddim(Sampler):
     """
 
     def __init__(self, config: DiffusionConfig) -> None:
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
         spacing = DDIMScheduler(
             num_train_timesteps=config.train_steps,
             beta_schedule=config.schedule,
@@ -126,6 +131,8 @@ class DpmSolver(Sampler):
     """
 
     def __init__(self, config: DiffusionConfig) -> None:
+        from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
         self._process = DPMSolverMultistepScheduler(
             num_train_timesteps=config.train_steps,
             beta_schedule=config.schedule,
@@ -160,6 +167,8 @@ def build_sampler(config: DiffusionConfig) -> Sampler:
 
 def forward_process(config: DiffusionConfig) -> DDPMScheduler:
     """The forward process: ``add_noise``, and ``get_velocity`` for the v prediction."""
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
     return DDPMScheduler(
         num_train_timesteps=config.train_steps,
         beta_schedule=config.schedule,
