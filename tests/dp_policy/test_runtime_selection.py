@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -120,6 +121,34 @@ def test_a_runtime_that_does_not_see_given_actions_is_refused(
     chosen = select_runtime(policy)
     assert chosen.choice.denoiser == "reference"
     assert next(verdict for verdict in chosen.verdicts if verdict.name == "deaf").reason.startswith("refused: more")
+
+
+def test_a_runtime_that_is_right_for_one_observation_only_is_refused(
+    loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Narrow(FastDenoiser):
+        """Right for the first observation that it sees."""
+
+        first: torch.Tensor | None = None
+
+        def _prepare(self, condition: torch.Tensor, steps: torch.Tensor) -> Any:
+            self.first = condition.clone() if self.first is None else self.first
+            return self.plain.prepare(self.first, steps)
+
+        def _denoise(self, sample: torch.Tensor, prepared: Any, index: int) -> torch.Tensor:
+            return self.plain.denoise(sample, prepared, index)
+
+    def build(policy: VisuomotorPolicy) -> torch.nn.Module:
+        return Narrow(candidate.denoiser_of(policy))  # type: ignore[arg-type]
+
+    narrow = candidate.Candidate("narrow", "fp32", build)
+    monkeypatch.setattr(selection, "denoiser_candidates", lambda *_: [narrow])
+    times(monkeypatch, narrow=1.0)
+    chosen = select_runtime(loaded.policy)
+    assert chosen.choice.denoiser == "reference"
+    assert next(verdict for verdict in chosen.verdicts if verdict.name == "narrow").reason.startswith("refused: more")
+    monkeypatch.setattr(trial, "TRIALS", 1)
+    assert select_runtime(loaded.policy).choice.denoiser == "narrow"  # one observation would not have shown it
 
 
 def test_missing_instructions_and_compilers_are_named(
@@ -346,6 +375,14 @@ def test_trials_look_like_observations(loaded: LoadedPolicy) -> None:
     assert window.shape == (1, 1, 32, 32, 3) and window.dtype == torch.uint8
     assert 10 < float(window.float().std()) < 100
     assert torch.equal(window, trial.make_trial(loaded.policy).images["front"])  # type: ignore[arg-type]
+
+
+def test_trials_differ_in_images_and_states(loaded: LoadedPolicy) -> None:
+    trials = trial.make_trials(loaded.policy)  # type: ignore[arg-type]
+    assert len(trials) == 4
+    for one, other in itertools.combinations(trials, 2):
+        assert not torch.equal(one.images["front"], other.images["front"])
+        assert not torch.equal(one.proprioception, other.proprioception)
 
 
 def test_verdicts_read_as_text() -> None:

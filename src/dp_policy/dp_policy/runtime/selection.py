@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from dp_core.configuration import require_choice as check_choice
@@ -23,7 +24,7 @@ from dp_policy.runtime.candidate import (
 )
 from dp_policy.runtime.native.library import CarriedLibrary
 from dp_policy.runtime.processor import processor_name
-from dp_policy.runtime.trial import Trial, chunks_of, fastest_ms, features_of, make_trial
+from dp_policy.runtime.trial import Trial, chunks_of, fastest_ms, features_of, make_trials
 from dp_policy.runtime.unavailable import RuntimeUnavailableError
 
 #: ``auto`` measures; ``int8`` measures too and also admits 8-bit weights; ``reference`` runs what the weights say.
@@ -71,7 +72,7 @@ class Verdict:
         part: ``denoiser`` or ``encoder``.
         name: of the candidate.
         ms: per evaluation, or per frame; None where it was not measured.
-        difference: of the chunk from the plain one's, normalised units; None where it was not compared.
+        difference: of the chunks from the plain ones', the largest, normalised units; None where it was not compared.
         reason: why it was refused; empty if it was not.
     """
 
@@ -142,9 +143,7 @@ class _Contest:
         asked = runtime == "auto" or bytes_held
         self._stored = stored.choice if stored is not None and stored.fits and asked else None
         self._taken: dict[str, nn.Module | None] = {}  # an encoder is compared together with the denoiser taken
-        self._trial: Trial = make_trial(policy)
-        self._features = features_of(policy, self._trial)
-        self._expected = chunks_of(policy, self._features)
+        self._trials: list[Trial] = make_trials(policy)
         source = f"measured on {processor_name()}" if self._stored is None else "stored by the export"
         self._selection = Selection(policy, source=source)
 
@@ -157,6 +156,16 @@ class _Contest:
         self._selection.policy = with_parts(self._policy, **self._taken)
         self._selection.choice = Choice(**names)
         return self._selection
+
+    @cached_property
+    def _features(self) -> list[Tensor]:
+        """Of each trial, by the plain path."""
+        return [features_of(self._policy, trial) for trial in self._trials]
+
+    @cached_property
+    def _expected(self) -> Tensor:
+        """The plain path's chunks; drawn where something is compared with them, since they take long."""
+        return chunks_of(self._policy, self._features)
 
     def _denoisers(self) -> list[Candidate]:
         if denoiser_of(self._policy) is None:
@@ -215,15 +224,15 @@ class _Contest:
 
     def _timed(self, part: str, module: nn.Module | None) -> Callable[[], object]:
         """One evaluation of the denoiser, or one frame of the first camera."""
-        policy, trial = with_parts(self._policy, **{part: module}), self._trial
+        policy, trial = with_parts(self._policy, **{part: module}), self._trials[0]
         if part == "encoder":
             camera = policy.config.observation.cameras[0]
             return lambda: policy.encode_images(camera, trial.images[camera][:, 0])
-        return evaluation(policy, self._features)
+        return evaluation(policy, self._features[0])
 
     def _agrees(self, part: str, candidate: Candidate, module: nn.Module, ms: float | None) -> bool:
         view = with_parts(self._policy, **{**self._taken, part: module})
-        features = features_of(view, self._trial) if part == "encoder" else self._features
+        features = [features_of(view, trial) for trial in self._trials] if part == "encoder" else self._features
         difference = float((chunks_of(view, features) - self._expected).abs().max())
         most = TOLERANCES[candidate.precision]
         reason = "" if difference <= most else f"refused: more than {most:g} from the plain path"
