@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from dp_bringup.cli import main
-from dp_bringup.policy_bench.cases import trained_network, untrained_policy
+from dp_bringup.policy_bench import measure
+from dp_bringup.policy_bench.cases import Network, trained_network, untrained_policy
 from dp_bringup.policy_bench.measure import Timing, summarise
 from dp_bringup.policy_bench.subject import Subject, serve
-from dp_bringup.policy_bench.ways import EngineWay, PublishedWay, observations
+from dp_bringup.policy_bench.ways import ChunkTime, EngineWay, PublishedWay, observations
 from dp_policy.checkpoint import load_checkpoint, save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
@@ -116,6 +117,34 @@ def test_what_is_measured_follows_the_method(tmp_path):
     assert steps(method="regression") == (None,) == steps(method="regression", quick=True)
     networks = [trained_network(tmp_path, PolicyConfig.from_dict({"name": "x"}), False)]
     assert Timing(rounds=3, threads=(1, 2)).turns(networks) == 24
+
+
+def test_the_memory_of_a_case_is_that_of_its_own_process(tmp_path, monkeypatch):
+    """The peak of a process that has run other cases before would be theirs."""
+
+    class Process:
+        def __init__(self, subject):
+            self.prepared = 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *reason):
+            pass
+
+        def ask(self, what, *arguments):
+            self.prepared += what == "prepare"
+            return {
+                "prepare": "this way",
+                "chunks": np.zeros((1, 16, 10)),
+                "time": [ChunkTime(1.0, 1.0, 1.0, 1.0)],
+                "memory": {"peak_mib": self.prepared},
+            }[what]
+
+    monkeypatch.setattr(measure, "SubjectProcess", Process)
+    networks = [Network("paper", tmp_path, "diffusion", (16, 4, 2))]
+    rows = measure.measure(networks, Timing(rounds=1, threads=(1,)), lambda _: None, lambda _: None)
+    assert [row["peak_mib"] for row in rows] == [1] * 6
 
 
 def row(sampler, threads, speedup, over=None, network="paper", difference=1e-3):

@@ -89,17 +89,17 @@ def _measure_network(
     network: Network, threads: int, timing: Timing, baseline: SubjectProcess | None, on_turn: OnTurn
 ) -> list[Row]:
     rows = []
-    with ExitStack() as stack:
-        subjects = {
-            name: stack.enter_context(SubjectProcess(Subject(network.folder, name, threads)))
-            for name in (PUBLISHED, timing.runtime)
+    for steps in network.steps:
+        case = {
+            "network": network.name,
+            "sampler": network.case_name(steps),
+            "evaluations": steps,
+            "threads": threads,
         }
-        for steps in network.steps:
-            case = {
-                "network": network.name,
-                "sampler": network.case_name(steps),
-                "evaluations": steps,
-                "threads": threads,
+        with ExitStack() as stack:  # fresh ones in each case: memory is that of one policy, its peak no earlier case's
+            subjects = {
+                name: stack.enter_context(SubjectProcess(Subject(network.folder, name, threads)))
+                for name in (PUBLISHED, timing.runtime)
             }
             # One after the other: the engine measures when it is built.
             chosen = {name: subject.ask("prepare", network.sampling(steps)) for name, subject in subjects.items()}

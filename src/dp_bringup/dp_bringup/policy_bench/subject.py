@@ -121,7 +121,6 @@ class Runner:
         Args:
             sampling: of :meth:`PolicyConfig.with_sampling`.
         """
-        self.__dict__.pop("_way", None)  # room for the next one
         loaded, subject = load_policy(self._subject.checkpoint, sampling), self._subject
         self._observations = observations(loaded, OBSERVATIONS)
         self._normaliser = loaded.policy.normaliser.action
@@ -145,7 +144,7 @@ class Runner:
         return np.asarray(self._normaliser.normalise(torch.from_numpy(np.stack(drawn))).numpy())
 
     def memory(self) -> dict[str, float]:
-        """Resident memory now, at most, and before anything was loaded, MiB."""
+        """Resident memory now, at most since the start (choosing a runtime included), and before any policy, MiB."""
         return {
             "resident_mib": _memory_mib("VmRSS"),
             "peak_mib": _memory_mib("VmHWM"),

@@ -36,7 +36,7 @@ def time_table(rows: Sequence[Row]) -> str:
 
 
 def memory_table(rows: Sequence[Row]) -> str:
-    """Memory of a process that holds one policy, MiB."""
+    """Memory of a process that has held one policy, that of the case, MiB."""
     headers = ("network", "sampler", "threads", "runtime", "resident MiB", "at most", "before the policy")
     cells = [
         (
