@@ -11,14 +11,20 @@ import torch
 from dp_benchmark.errors import BenchmarkError, UnsuitablePolicyError
 from dp_benchmark.evaluation import FIRST_SEED, evaluate_pusht, score_figures
 from dp_benchmark.lockstep import EpisodeResult
-from dp_benchmark.policies import find_checkpoint, load_policy, run_by
+from dp_benchmark.policies import choose_runtime, find_checkpoint, load_policy, run_by
 from dp_benchmark.pusht_environment import load_simulator
 from dp_core.configuration import ConfigurationError
 from dp_dataset.pusht import block_keypoints
 from dp_policy.checkpoint import CheckpointError, load_checkpoint
+from dp_policy.runtime import selection
+from dp_policy.runtime.artefact import export_policy
 from dp_policy.runtime.packed_product import packing_available
 from dp_policy.runtime.processor import processor_name
 from dp_policy.runtime.selection import Choice, Stored
+
+
+def not_to_be_measured(*_):
+    raise AssertionError("measured although the choice is there")
 
 
 @torch.inference_mode()
@@ -65,10 +71,12 @@ def test_every_runtime_plays_the_same_episodes_but_for_rounding(tiny_checkpoint,
 
 
 @pytest.mark.skipif(not packing_available(torch.float32), reason="this build of torch has no packed products")
-def test_a_runtime_that_was_chosen_once_is_that_of_every_process(tiny_checkpoint):
+@pytest.mark.parametrize("runtime", ["auto", "int8"])
+def test_a_runtime_that_was_chosen_once_is_that_of_every_process(tiny_checkpoint, monkeypatch, runtime):
+    monkeypatch.setattr(selection, "fastest_ms", not_to_be_measured)
     loaded = load_policy(tiny_checkpoint)
     chosen = Stored(Choice("onednn-fp32"), processor_name(), torch.get_num_threads())
-    policy = run_by(loaded, "auto", chosen).policy
+    policy = run_by(loaded, runtime, chosen).policy
     assert policy.head.denoiser is not loaded.policy.head.denoiser  # although it may not be the fastest
     features, generator = torch.zeros(5, policy.head.condition_dim), torch.Generator()
     with torch.inference_mode():
@@ -76,6 +84,12 @@ def test_a_runtime_that_was_chosen_once_is_that_of_every_process(tiny_checkpoint
     normalised = [loaded.policy.normaliser.action.normalise(chunk) for chunk in chunks]
     assert (normalised[0] - normalised[1]).abs().max() < 1e-3
     assert run_by(loaded, "reference", None) is loaded
+
+
+def test_the_choice_of_an_export_is_not_measured_again(tiny_checkpoint, tmp_path, monkeypatch):
+    export_policy(load_policy(tiny_checkpoint), tmp_path / "export", torch.get_num_threads(), "reference")
+    monkeypatch.setattr(selection, "fastest_ms", not_to_be_measured)
+    assert choose_runtime(load_policy(tmp_path / "export"), "auto").choice == Choice()
 
 
 def test_results_do_not_depend_on_the_number_of_workers(tiny_checkpoint, monkeypatch):

@@ -82,6 +82,31 @@ def test_ties_go_to_the_plain_path(loaded: LoadedPolicy, monkeypatch: pytest.Mon
     assert select_runtime(loaded.policy).choice == Choice()
 
 
+@pytest.mark.parametrize(
+    ("measured", "taken"),
+    [
+        ({"reference": 10.0, "a": 8.0, "b": 8.0}, "reference"),  # exactly the margin: not more
+        ({"reference": 10.0, "a": 7.99, "b": 10.0}, "a"),
+        ({"reference": 10.0, "a": 5.0, "b": 4.01}, "a"),  # faster, but not by the margin: the order decides
+        ({"reference": 10.0, "a": 5.0, "b": 3.99}, "b"),
+        ({"reference": 10.0, "a": 9.0, "b": 7.9}, "b"),  # what was not taken bars nobody
+        ({"reference": 10.0}, "reference"),
+    ],
+)
+def test_a_later_runtime_has_to_win_by_the_margin(measured: dict[str, float], taken: str) -> None:
+    assert selection.MARGIN == 1.25
+    assert selection.fastest_by_margin(measured) == taken
+
+
+def test_noise_between_starts_changes_nothing(loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("native-int8", loaded.policy)  # type: ignore[arg-type]
+    choices = []
+    for bf16, int8 in ((2.0, 1.9), (1.9, 2.0), (2.1, 1.8)):
+        times(monkeypatch, native_bf16=bf16, native_int8=int8)
+        choices.append(select_runtime(loaded.policy, "int8").choice.denoiser)
+    assert choices == ["native-bf16"] * 3
+
+
 def test_too_large_a_difference_is_refused_with_the_numbers(
     loaded: LoadedPolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from dp_policy.checkpoint import INFO_FILE, CheckpointError, LoadedPolicy, load_
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
 from dp_policy.reference import reference_policy
+from dp_policy.runtime.artefact import stored_runtime
 from dp_policy.runtime.processor import processor_name
 from dp_policy.runtime.selection import RUNTIMES as ENGINE_RUNTIMES
 from dp_policy.runtime.selection import Stored, select_runtime
@@ -81,14 +82,18 @@ def load_policy(checkpoint: Path, sampling: Mapping[str, Any] | None = None) -> 
 def choose_runtime(loaded: LoadedPolicy, runtime: str) -> Stored | None:
     """What the engine takes for ``runtime`` on this processor, for :func:`run_by`; None where nothing is chosen.
 
+    Of an export it is the stored choice where that fits, as in the engine.
+
     Raises:
         ConfigurationError: an unknown runtime.
+        CheckpointError: the folder is a damaged export.
     """
     require_choice("runtime", runtime, RUNTIMES)
     if runtime in (PUBLISHED, "reference"):
         return None
-    choice = select_runtime(loaded.policy, runtime).choice
-    return Stored(choice, processor_name(), torch.get_num_threads())  # measured with the library of this machine
+    stored = stored_runtime(loaded)
+    choice = select_runtime(loaded.policy, runtime, stored).choice
+    return Stored(choice, processor_name(), torch.get_num_threads(), None if stored is None else stored.library)
 
 
 def describe_runtime(runtime: str, chosen: Stored | None) -> str:
@@ -110,7 +115,8 @@ def run_by(loaded: LoadedPolicy, runtime: str, chosen: Stored | None) -> LoadedP
         return reference_policy(loaded)
     if chosen is None:
         return loaded
-    return dataclasses.replace(loaded, policy=select_runtime(loaded.policy, runtime, chosen).policy)
+    # Asked for int8 it would measure again where the choice has no 8-bit weights; those of the choice auto admits.
+    return dataclasses.replace(loaded, policy=select_runtime(loaded.policy, "auto", chosen).policy)
 
 
 def check_suits_pusht(config: PolicyConfig, name: str) -> None:

@@ -58,7 +58,12 @@ OPTIONS = (
         ("deploy",),
     ),
     GraphOption("checkpoint", "", "folder of the trained policy (model.safetensors, checkpoint.json)", ("deploy",)),
-    GraphOption("runtime", "auto", "what runs the policy's networks: auto, int8 or reference", ("deploy",)),
+    GraphOption(
+        "runtime",
+        "auto",
+        "what runs the networks: auto or int8 (measured at each start; an export keeps the choice), or reference",
+        ("deploy",),
+    ),
     GraphOption(
         "continuity",
         "auto",

@@ -37,7 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sim.add_argument(
         "--runtime",
         default="auto",
-        help="what runs the networks: auto, int8 or reference, the plain path (default: auto)",
+        help="what runs the networks: auto or int8, measured at each start unless the checkpoint is an export, or "
+        "reference, the plain path (default: auto)",
     )
     add_reference_argument(sim)
     sim.add_argument("--out", type=Path, help="folder for recordings and logs (default: a new one under runs/)")
@@ -58,7 +59,7 @@ def _configure_pusht(pusht: argparse.ArgumentParser) -> None:
         "--runtime",
         default="reference",
         help="what runs the networks: reference, the plain path; published, as the paper's code does; auto or int8, as "
-        "the engine does on a robot (default: reference)",
+        "the engine does on a robot, measured at each start unless the checkpoint is an export (default: reference)",
     )
     add_reference_argument(pusht)
     pusht.add_argument("--device", default="cpu", help="torch device of the policy (default: cpu)")
