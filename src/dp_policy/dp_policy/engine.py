@@ -92,7 +92,9 @@ class Engine:
         runtime: str = "auto",
         continuity: str | None = None,
     ) -> None:
-        torch.set_num_threads(num_threads)
+        if torch.get_num_threads() != num_threads:
+            # Not otherwise: it reaches into the whole process, where another engine may be at work.
+            torch.set_num_threads(num_threads)
         self.loaded = loaded
         self.latency = LatencyEstimate()
         if continuity is not None:  # before the runtime is chosen: it makes a view of the policy as it is set

@@ -72,8 +72,15 @@ class PolicyNode(ManagedNode):
     # Lifecycle
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the policy and warm it up; what is wrong leaves the node unconfigured, with one line."""
+        """Load the policy and warm it up; what is wrong leaves the node unconfigured, with one line.
+
+        It takes seconds, in which the executor serves nothing else: nobody relies on a node that is not configured.
+        """
         folder = str(self._settings.value("checkpoint"))
+        if self._loader is not None:
+            # Left from before a cleanup. It would set the number of torch threads of its time beside the new policy.
+            self._loader.join()
+            self._loader = None
         try:
             policy = prepare_policy(folder, self._contract, self._settings.engine_options())
         except ConfigurationError as error:
@@ -127,7 +134,6 @@ class PolicyNode(ManagedNode):
 
     def _release(self) -> None:
         self._enabled = False
-        self._loader = None  # what it still loads is of no use
         self._swap_timer.cancel()
         if self._running is not None:
             self._running.close()
