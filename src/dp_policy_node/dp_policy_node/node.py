@@ -83,6 +83,7 @@ class PolicyNode(ManagedNode):
             self._loader = None
         try:
             policy = prepare_policy(folder, self._contract, self._settings.engine_options())
+            self._running = self._run(policy)
         except ConfigurationError as error:
             self.problem = str(error)
             if not self.autostart:  # the process that starts itself ends with this line
@@ -90,10 +91,15 @@ class PolicyNode(ManagedNode):
             return TransitionCallbackReturn.FAILURE
         except Exception as error:  # rclpy would swallow it
             self.problem = f"not configured: {error!r}"
+            self.get_logger().error(self.problem)
             traceback.print_exc()
-            return TransitionCallbackReturn.ERROR
+            return TransitionCallbackReturn.FAILURE
         self.problem = ""
-        self._running = RunningPolicy(
+        self.get_logger().info(f"{_described(policy)} ready{', DRY RUN' if self._running.dry_run else ''}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def _run(self, policy: ReadyPolicy) -> RunningPolicy:
+        return RunningPolicy(
             self,
             self._contract,
             policy,
@@ -102,8 +108,6 @@ class PolicyNode(ManagedNode):
             self._first_chunk_id,
             float(self._settings.value("added_latency_s")),
         )
-        self.get_logger().info(f"{_described(policy)} ready{', DRY RUN' if self._running.dry_run else ''}")
-        return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Infer from now on, while control is in mode POLICY."""

@@ -15,6 +15,7 @@ from dp_ros.messages import joint_sum, pose_to_array, stamp_to_ns
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image, JointState
 
 from dp_ros import qos
@@ -58,20 +59,25 @@ class ObservationStreams:
         self._node, self._contract, self._sink = node, contract, sink
         self._listening, self._tell = listening, refuse
         self.refused: Counter[str] = Counter()
-        subscribe, streams = node.create_subscription, contract.streams
-        self._pose_topic, self._gripper_topic = streams["ee_pose"].topic, streams["gripper"].topic
-        self._subscriptions = [
-            subscribe(Image, contract.cameras[name].topic, partial(self._on_image, name), qos.SENSOR_IN)
-            for name in contract.observation.cameras
-        ]
-        self._subscriptions.append(subscribe(PoseStamped, self._pose_topic, self._on_pose, qos.SENSOR_IN))
-        self._subscriptions.append(subscribe(JointState, self._gripper_topic, self._on_gripper, qos.SENSOR_IN))
+        self._pose_topic, self._gripper_topic = contract.streams["ee_pose"].topic, contract.streams["gripper"].topic
+        self._subscriptions: list[Subscription] = []
+        try:
+            for name in contract.observation.cameras:
+                self._subscribe(Image, contract.cameras[name].topic, partial(self._on_image, name))
+            self._subscribe(PoseStamped, self._pose_topic, self._on_pose)
+            self._subscribe(JointState, self._gripper_topic, self._on_gripper)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Unsubscribe."""
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._subscriptions.clear()
+
+    def _subscribe(self, message: type, topic: str, callback: Callable[[Any], None]) -> None:
+        self._subscriptions.append(self._node.create_subscription(message, topic, callback, qos.SENSOR_IN))
 
     def _refuse(self, topic: str, problem: str) -> None:
         self.refused[topic] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 from dp_core.contract import Contract
@@ -57,22 +58,32 @@ class RunningPolicy:
         self._ledger_lock = threading.Lock()
         engine_ns = round(1e9 * policy.engine.latency_s)
         core = InferenceCore(contract, policy.loaded.config, policy.steps, engine_ns, timeout_s, executes=not dry_run)
-        self._chunks = node.create_publisher(ActionChunk, DRY_RUN_TOPIC if dry_run else CHUNK_TOPIC, qos.EVENT)
-        self._ledger_out = node.create_publisher(ChunkLedger, "policy/ledger", qos.EVENT)
-        self.worker = InferenceWorker(
-            contract,
-            policy,
-            core,
-            self._now_ns,
-            self._publish,
-            self._refuse,
-            self._fail,
-            first_chunk_id,
-            round(1e9 * added_s),
-        )
-        self.streams = ObservationStreams(node, contract, self.worker, lambda: self.active, self._refuse)
-        self._reports = node.create_subscription(ChunkReport, "control/chunk_report", self._on_report, qos.EVENT)
-        self._thread = start_worker(node, "inference", self.worker.run)
+        # What exists is undone from the end, also where the next thing cannot be made: nothing of it may stay behind.
+        with ExitStack() as undo:
+            self._chunks = node.create_publisher(ActionChunk, DRY_RUN_TOPIC if dry_run else CHUNK_TOPIC, qos.EVENT)
+            undo.callback(node.destroy_publisher, self._chunks)
+            self._ledger_out = node.create_publisher(ChunkLedger, "policy/ledger", qos.EVENT)
+            undo.callback(node.destroy_publisher, self._ledger_out)
+            undo.callback(self._flush)
+            self.worker = InferenceWorker(
+                contract,
+                policy,
+                core,
+                self._now_ns,
+                self._publish,
+                self._refuse,
+                self._fail,
+                first_chunk_id,
+                round(1e9 * added_s),
+            )
+            self.streams = ObservationStreams(node, contract, self.worker, lambda: self.active, self._refuse)
+            undo.callback(self.streams.close)
+            reports = node.create_subscription(ChunkReport, "control/chunk_report", self._on_report, qos.EVENT)
+            undo.callback(node.destroy_subscription, reports)
+            thread = start_worker(node, "inference", self.worker.run)
+            undo.callback(thread.join, timeout=LONGEST_JOIN_S)
+            undo.callback(self.worker.close)
+            self._undo = undo.pop_all()
 
     @property
     def problem(self) -> str:
@@ -94,17 +105,14 @@ class RunningPolicy:
 
     def close(self) -> None:
         """End the thread, then what it uses."""
-        self.streams.close()
-        self.worker.close()
-        self._thread.join(timeout=LONGEST_JOIN_S)
-        for ledger in self.ledgers.flush():
-            self._ledger_out.publish(ledger)
-        self._node.destroy_subscription(self._reports)
-        self._node.destroy_publisher(self._chunks)
-        self._node.destroy_publisher(self._ledger_out)
+        self._undo.close()
 
     def _now_ns(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
+
+    def _flush(self) -> None:
+        for ledger in self.ledgers.flush():
+            self._ledger_out.publish(ledger)
 
     def _refuse(self, what: str) -> None:
         self._node.get_logger().error(f"refused: {what}", throttle_duration_sec=1.0)
