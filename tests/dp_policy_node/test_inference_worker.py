@@ -80,6 +80,26 @@ def test_what_is_being_made_when_the_node_is_shut_down_is_not_published(running)
     assert not thread.is_alive() and chunks == [] and worker.core.counts.discarded == 1
 
 
+def test_an_activation_does_not_end_between_the_look_at_it_and_the_sending(running):
+    """Who has ended it knows that no chunk comes any more: its end waits for a chunk that is being sent."""
+    worker, engine, chunks, _thread = running
+    ended, ended_first = threading.Event(), []
+
+    def end():
+        worker.end()
+        ended.set()
+
+    def publish(chunk):
+        threading.Thread(target=end, daemon=True).start()
+        ended_first.append(ended.wait(0.3))
+        chunks.append(chunk)
+
+    worker._publish = publish
+    engine.may_end.set()
+    assert ended.wait(20)
+    assert ended_first == [False] and len(chunks) == 1 and not worker.core.active
+
+
 def test_a_seed_set_while_another_policy_is_loaded_holds_for_it_too(running):
     """It was made ready with the seed of the time when loading began."""
     worker, engine, _chunks, thread = running

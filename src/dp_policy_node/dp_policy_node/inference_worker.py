@@ -38,7 +38,7 @@ class InferenceWorker:
         policy: the first one to run.
         core: decides; guarded here.
         now_ns: the ROS clock.
-        publish: sends a chunk; called by the thread, one chunk after another.
+        publish: sends a chunk; called by the thread with the core held still, so it must not wait for the executor.
         refuse: says what was refused; called by the thread.
         fail: ends the node, with the reason; called by the thread.
         first_chunk_id: of the first chunk; the others count up.
@@ -259,7 +259,10 @@ class InferenceWorker:
                 self._condition.wait(timeout=1e-3)
 
     def _send(self, job: PlanJob, message: ActionChunk, actions: NDArray[np.float32]) -> None:
-        """Publish, unless the activation ended during the inference: then nobody wants the chunk."""
+        """Publish, unless the activation ended during the inference: then nobody wants the chunk.
+
+        The activation cannot end between the look at it and the sending: who has ended it knows that no chunk comes.
+        """
         with self._condition:
             if not self.core.wanted(job):
                 return
@@ -267,5 +270,5 @@ class InferenceWorker:
             # Remembered before it is sent: control's report may be faster than the rest of this thread.
             self.core.published(job, self._chunk_id, actions, now_ns)
             self._chunk_id += 1
-        message.published = ns_to_stamp(now_ns)
-        self._publish(message)
+            message.published = ns_to_stamp(now_ns)
+            self._publish(message)
