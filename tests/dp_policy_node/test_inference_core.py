@@ -18,9 +18,13 @@ def policy(history=2, name="test"):
 
 
 class Run:
-    """A core that sees a scene at 10 Hz and is asked what to do; `age_ms` after t_obs its chunks are published."""
+    """A core that sees a scene at 10 Hz and is asked what to do; `age_ms` after t_obs its chunks are published.
 
-    def __init__(self, history=2, steps=8, age_ms=50, executes=True, contract=CONTRACT):
+    Control reports a chunk when one of `arriving` replaces it.
+    """
+
+    def __init__(self, history=2, steps=8, age_ms=50, executes=True, contract=CONTRACT, arriving=()):
+        self.arriving, self.executed = arriving, None
         self.core = InferenceCore(contract, policy(history), steps, 10 * MS, 10.0, executes)
         self.age_ms = age_ms
         self.jobs, self.encoded = [], []
@@ -45,7 +49,12 @@ class Run:
                     if self.core.cache.get(camera, stamp) is None:
                         self.encoded.append((camera, stamp // MS, "asked"))
                         self.core.cache.put(camera, stamp, "features")
-            self.core.published(job, len(self.jobs) - 1, ACTIONS, job.observation.t_ns + self.age_ms * MS)
+            number = len(self.jobs) - 1
+            self.core.published(job, number, ACTIONS, job.observation.t_ns + self.age_ms * MS)
+            if number in self.arriving:
+                if self.executed is not None:
+                    self.core.reported(self.executed, stopped=False)
+                self.executed = number
 
     def through(self, times):
         for t in times:
@@ -118,7 +127,7 @@ def test_what_cannot_be_ready_in_time_is_not_encoded_once_forecasts_have_failed(
 
 def test_a_refused_chunk_is_not_gone_on_from_and_the_next_observation_is_due():
     run = Run().through([0, 100])
-    run.core.stopped(0)
+    run.core.reported(0, stopped=True)
     run.work(150)
     assert run.planned == [100], "the same observation would give the same chunk"
     run.through([200, 300])
@@ -134,7 +143,7 @@ def test_a_chunk_that_goes_on_from_a_plan_stopped_meanwhile_is_not_wanted():
         run.core.cache.put(job.camera, job.stamp_ns, "features", ahead=True)
         job = run.core.next(800 * MS, 0.8)
     assert job.previous_plan is not None and run.core.wanted(job)
-    run.core.stopped(0)  # control holds: the arm will not be where the given actions say
+    run.core.reported(0, stopped=True)  # control holds: the arm will not be where the given actions say
     assert not run.core.wanted(job) and run.core.counts.discarded == 1
     run.work(850)
     assert run.planned == [100, 800] and run.jobs[1].previous_plan is None and run.core.wanted(run.jobs[1])
@@ -143,8 +152,55 @@ def test_a_chunk_that_goes_on_from_a_plan_stopped_meanwhile_is_not_wanted():
 def test_the_end_of_an_older_chunk_leaves_the_newest_alone():
     run = Run().through(range(0, 901, 100))
     assert run.planned == [100, 800]
-    run.core.stopped(0)
+    run.core.reported(0, stopped=True)
     assert run.core.memory.remaining(900 * MS) is not None and run.core.counts.dropped_plans == 0
+
+
+def test_a_chunk_that_never_reached_control_is_not_gone_on_from():
+    """That of 800 ms has replaced the first; that of 1500, published at 1550, is lost."""
+    run = Run(arriving=(0, 1, 3, 4)).through(range(0, 2001, 100))
+    assert run.planned == [100, 800, 1500] and run.core.memory.remaining(2000 * MS) is not None, "its receipt may come"
+    run.through([2100])
+    assert run.planned[-1] == 2100 and run.jobs[-1].previous_plan is None and run.jobs[-1].n_late == 0
+    assert run.core.counts.lost_plans == 1 and run.core.counts.dropped_plans == 0
+    run.through(range(2200, 2801, 100))
+    assert run.planned[-1] == 2800 and run.jobs[-1].previous_plan is not None and run.core.counts.lost_plans == 1
+
+
+def test_a_chunk_whose_predecessor_is_reported_as_replaced_is_gone_on_from():
+    run = Run(arriving=range(9)).through(range(0, 2201, 100))
+    assert run.planned[-1] == 2200 and run.jobs[-1].previous_plan is not None and run.core.counts.lost_plans == 0
+
+
+def test_of_a_control_that_never_reports_nothing_is_concluded():
+    run = Run().through(range(0, 3001, 100))
+    assert run.planned == [100, 800, 1500, 2200, 2900] and run.core.counts.lost_plans == 0
+    assert all(job.previous_plan is not None for job in run.jobs[1:])
+
+
+def test_an_older_plan_that_ended_before_its_time_has_not_been_replaced():
+    run = Run(arriving=(0, 1)).through(range(0, 1501, 100))
+    run.core.reported(1, stopped=True)
+    run.through(range(1600, 2101, 100))
+    assert run.core.counts.lost_plans == 1 and run.jobs[-1].previous_plan is None
+
+
+def test_no_receipt_is_due_of_the_first_chunk_of_an_activation():
+    run = Run(arriving=(0, 1, 2)).through(range(0, 1501, 100))
+    run.core.end()
+    run.core.begin(5000 * MS, 5.0)
+    run.through(range(5000, 5901, 100))
+    assert run.planned[-2:] == [5100, 5800] and run.jobs[-1].previous_plan is not None
+    assert run.core.counts.lost_plans == 0
+
+
+def test_another_policy_waits_for_the_older_plan_that_control_executes_instead_of_a_lost_one():
+    run = Run(arriving=(0, 1)).through(range(0, 1501, 100))
+    run.work(2100)
+    assert run.core.counts.lost_plans == 1
+    run.core.use(policy(name="other"), 8, 10 * MS)
+    run.through(range(2200, 3101, 100))  # the lost plan would have ended at 3000 ms, no older one ends later
+    assert run.planned == [100, 800, 1500, 3100]
 
 
 def test_an_activation_starts_with_nothing_and_ignores_older_samples():

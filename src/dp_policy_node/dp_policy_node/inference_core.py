@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dp_policy_node.feature_cache import FeatureCache
 from dp_policy_node.frames_ahead import Frame, expected_observation_ns, frames_wanted, worth_encoding
 from dp_policy_node.inference_schedule import InferenceSchedule
+from dp_policy_node.plan_arrival import PlanArrival
 from dp_policy_node.stream_watch import StreamWatch
 
 # Samples kept of each stream: a second of history at any rate that occurs, little memory.
@@ -59,6 +60,7 @@ class InferenceCounts:
         discarded: made in vain, because the activation, or the plan that they go on from, ended meanwhile.
         refused: outputs of the network that were not finite or no pose.
         dropped_plans: plans that control refused or ended, so that nothing goes on from them.
+        lost_plans: plans that never reached control, so that nothing goes on from them either.
         restarts: of the clock.
     """
 
@@ -66,6 +68,7 @@ class InferenceCounts:
     discarded: int = 0
     refused: int = 0
     dropped_plans: int = 0
+    lost_plans: int = 0
     restarts: int = 0
 
 
@@ -88,6 +91,7 @@ class InferenceCore:
         self._executes = executes
         self.aligner = self._new_aligner(config)
         self.memory = PlanMemory(contract.action.period_ns)
+        self._arrival = PlanArrival()
         self.watch = StreamWatch(timeout_s)
         self.counts = InferenceCounts()
         self.active = False
@@ -125,7 +129,7 @@ class InferenceCore:
             engine_ns + FIRST_TRANSPORT_NS,
             round(1e9 * self._contract.action.latency_s),
         )
-        if self._plan_id is not None:
+        if self._plan_id is not None or self._arrival.executes:
             self._not_before_ns = self._plan_end_ns + self._contract.control.period_ns
         self._forget_plan()
 
@@ -148,6 +152,7 @@ class InferenceCore:
         """End the activation."""
         self.active = False
         self.activation += 1
+        self._arrival.clear()
         self._forget_plan()
 
     def _reset(self, since_ns: int, now_s: float) -> None:
@@ -158,6 +163,7 @@ class InferenceCore:
         self.watch.start(now_s)
         self.problem = ""
         self._not_before_ns = 0
+        self._arrival.clear()
         self._forget_plan()
 
     def _forget_plan(self) -> None:
@@ -188,6 +194,9 @@ class InferenceCore:
         if not self.active:
             return None
         self._notice_restarts()
+        if self._arrival.failed(now_ns, self.schedule.delivery_ns):
+            self._drop_plan()
+            self.counts.lost_plans += 1
         t_obs = self.aligner.newest_observation_ns()
         if self.watch.advanced(t_obs, now_s):
             self.problem = ""
@@ -208,6 +217,7 @@ class InferenceCore:
             self.counts.restarts += 1
             self.schedule.start()
             self.activation += 1
+            self._arrival.clear()
             self._forget_plan()
             self._not_before_ns = 0
         if self.activation != self._planned_activation:
@@ -253,13 +263,23 @@ class InferenceCore:
         self.counts.chunks += 1
         if self._executes:
             self.memory.remember(t_obs, actions)
+            self._arrival.published(chunk_id, now_ns)
             self._plan_id = chunk_id
             self._plan_end_ns = t_obs + (len(actions) - 1) * self._contract.action.period_ns
 
-    def stopped(self, chunk_id: int) -> None:
-        """Control has refused a chunk or ended it before its time: nothing goes on from the newest one then."""
-        if self._plan_id is None or chunk_id < self._plan_id:
-            return
+    def reported(self, chunk_id: int, stopped: bool) -> None:
+        """Control has reported a chunk.
+
+        Args:
+            chunk_id: of the chunk.
+            stopped: it was refused, or ended before its time: nothing goes on from it then, if it is the newest one.
+        """
+        self._arrival.reported(chunk_id, stopped)
+        if stopped and self._plan_id is not None and chunk_id >= self._plan_id:
+            self._drop_plan()
+            self.counts.dropped_plans += 1
+
+    def _drop_plan(self) -> None:
+        """Control does not execute the newest plan: the next one is due, and goes on from nothing."""
         self._forget_plan()
         self.schedule.drop()
-        self.counts.dropped_plans += 1

@@ -122,6 +122,7 @@ class InferenceDiagnostics:
                 "chunks_stopped": str(executed.stopped),
                 "last_stop_reason": executed.stop_reason,
                 "plans_dropped": str(counts.dropped_plans),
+                "plans_lost": str(counts.lost_plans),
                 "overdue": str(core.schedule.overdue),
                 "skipped": str(counts.discarded + counts.refused),
                 "discarded": str(counts.discarded),

@@ -150,8 +150,8 @@ class InferenceWorker:
         with self._condition:
             if delivery_ns is not None:
                 self.core.schedule.delivered(delivery_ns)
+            self.core.reported(chunk_id, stopped)
             if stopped:
-                self.core.stopped(chunk_id)
                 self._condition.notify()
 
     def close(self) -> None:
