@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from dp_core.contract import Contract
+from dp_policy.checkpoint import LoadedPolicy
 from dp_ros.loop_diagnostics import key_values
 from rclpy.node import Node
 
@@ -76,6 +77,8 @@ class InferenceDiagnostics:
         reach_ms = 1e-6 * policy.loaded.config.action.chunk * self._contract.action.period_ns
         if not problem and core.active and ages.p50_ms > 0.5 * reach_ms:
             problem = f"too slow: chunks of {reach_ms:.0f} ms come {ages.p50_ms:.0f} ms after what they were made from"
+        if not problem and core.active:
+            problem = prefix_problem(policy.loaded, schedule.n_late)
         problem = problem or notes.get("swap_problem", "")
         status.level = DiagnosticStatus.WARN if problem else DiagnosticStatus.OK
         status.message = problem or headline(core.active)
@@ -153,6 +156,22 @@ class InferenceDiagnostics:
             {f"age_ms {topic}": "none" if age_s is None else f"{1e3 * age_s:.0f}" for topic, age_s in ages.items()}
         )
         return status
+
+
+def prefix_problem(loaded: LoadedPolicy, n_late: int) -> str:
+    """Why chunks come too late for what the policy was trained for; empty when they do not.
+
+    Args:
+        loaded: the policy, with the continuity that it runs with.
+        n_late: actions of the plan in execution that will have run when a chunk arrives.
+    """
+    most = loaded.config.action.prefix
+    if loaded.policy.continuity != "prefix" or n_late <= most:
+        return ""
+    return (
+        f"n_late {n_late} exceeds the {most} actions that this policy was trained to be given: those between are drawn "
+        "anew, so the path may jump at each seam; run a faster engine or train with a greater action.prefix"
+    )
 
 
 def _quantiles(durations_ms: Sequence[float]) -> str:
