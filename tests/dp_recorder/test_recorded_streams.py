@@ -12,7 +12,14 @@ def test_everything_of_the_contract_is_required_and_listed_once():
         assert streams[camera.topic].required and streams[camera.topic].rate_hz == camera.rate_hz
     for stream in contract.streams.values():
         assert streams[stream.topic].required and streams[stream.topic].type_name == stream.type
-    explaining = ("policy/chunk", "control/chunk_report", "teleop/twist", "gripper/command", "sim/scene_state")
+    explaining = (
+        "policy/chunk",
+        "policy/dry_run_chunk",
+        "control/chunk_report",
+        "teleop/twist",
+        "gripper/command",
+        "sim/scene_state",
+    )
     assert all(not streams[topic].required for topic in explaining)
     assert "/clock" not in streams and "clock" not in streams
 

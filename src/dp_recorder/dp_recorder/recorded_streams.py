@@ -46,6 +46,7 @@ class RecordedStream:
 
 _EXPLAINING = (
     ("policy/chunk", "dp_msgs/msg/ActionChunk"),
+    ("policy/dry_run_chunk", "dp_msgs/msg/ActionChunk"),
     ("control/chunk_report", "dp_msgs/msg/ChunkReport"),
     ("policy/ledger", "dp_msgs/msg/ChunkLedger"),
     ("teleop/twist", "geometry_msgs/msg/TwistStamped"),
