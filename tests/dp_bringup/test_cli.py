@@ -66,6 +66,7 @@ def test_unknown_command_names_the_valid_ones(capsys):
         (["eval", "sim", "nowhere", "--cell", "moon"], "sim_franka"),
         (["eval", "sim", "nowhere", "--episodes", "0"], "--episodes 0"),
         (["eval", "sim", "nowhere", "--runtime", "fastest"], "auto, int8, reference"),
+        (["eval", "sim", "nowhere", "--seed", "-1"], "valid: 0 and above"),
         (["up", "deploy"], "checkpoint"),
     ],
 )

@@ -104,6 +104,11 @@ def _run_sim(args: argparse.Namespace) -> int:
         raise CommandError(f"--runtime {args.runtime!r} is not valid; valid: {', '.join(RUNTIMES)}")
     if args.episodes < 1:
         raise CommandError(f"--episodes {args.episodes} is not valid; at least 1")
+    if args.seed < 0:
+        raise CommandError(
+            f"--seed {args.seed} is not valid; valid: 0 and above, counted from the starts kept for evaluation: "
+            "those before are starts of demonstrations"
+        )
     out = args.out or _new_folder()
     results: list[CellEpisode] = []
     with bar(args.episodes, "evaluate", "episode") as shown:
