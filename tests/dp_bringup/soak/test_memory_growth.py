@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from dp_bringup.soak.memory_growth import process_growth, robust_slope
+from dp_bringup.soak.memory_growth import process_growth, range_growth, robust_slope
 from dp_bringup.soak.process_samples import ProcessSample, ProcessSampler, sample_process, session_members
 
 
@@ -21,6 +21,23 @@ def test_slope_of_a_line_that_outliers_do_not_move():
     values[[2, 11, 17]] = 1000.0
     assert robust_slope(t, values) == pytest.approx(0.5)
     assert robust_slope([1.0], [7.0]) == robust_slope([], []) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("counts", "growth"),
+    [
+        ([8] * 20, 0),
+        ([23, 24] * 10, 0),  # a bag opened and closed again
+        ([23, 23, 24, 24], 1),
+        ([23, 23, 23, 30], 0),  # what is given back widens the range only
+        ([23, 24, 25, 26, 27, 28], 3),
+        ([30, 30, 20, 20], -10),
+        ([7], 0),
+        ([7, 8], 1),
+    ],
+)
+def test_a_count_grows_where_both_ends_of_its_range_go_up(counts, growth):
+    assert range_growth(counts) == growth
 
 
 def test_growth_is_that_of_the_second_half():
@@ -39,6 +56,13 @@ def test_growth_is_that_of_the_second_half():
 def test_a_process_that_only_breathes_does_not_grow():
     samples = [sample(t, 100.0 + 8.0 * (t % 11 < 5)) for t in np.arange(0.0, 600.0)]
     assert abs(process_growth(samples)[0].growth_mib_per_h) < 1.0
+
+
+def test_threads_and_files_are_counted_over_the_second_half():
+    """One thread every 600 s and a file every 300 s; the first half of half an hour does not count."""
+    samples = [sample(t, 100.0, threads=8 + t // 600, files=20 + t // 300) for t in range(1801)]
+    (growth,) = process_growth(samples)
+    assert (growth.threads_growth, growth.files_growth) == (1, 1)
 
 
 def test_each_process_is_judged_by_itself_and_a_restarted_one_is_another():

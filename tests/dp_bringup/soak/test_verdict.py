@@ -27,11 +27,14 @@ def episode(seed=7, driving_wall_s=10.0, **audit):
     return result, EpisodeAudit(**(fields | audit))
 
 
-def grown(mib_per_h, name="policy_node", pid=3):
+def grown(mib_per_h, name="policy_node", pid=3, threads=lambda t: 20, files=lambda t: 40):
     return [
-        ProcessSample(float(t), name, pid, 400.0 + mib_per_h * t / 3600.0, 300.0, None, 20, 40, 0.2 * t)
+        ProcessSample(float(t), name, pid, 400.0 + mib_per_h * t / 3600.0, 300.0, None, threads(t), files(t), 0.2 * t)
         for t in range(0, 1801, 5)
     ]
+
+
+UNWATCHED = [f"{what} of each process, second half" for what in ("memory", "threads", "open files")]
 
 
 def record(*episodes, samples=None, **more):
@@ -62,9 +65,11 @@ def test_a_run_in_order_keeps_all_limits():
     [
         # 25 MiB/h are 6.2 MiB in the second half of 30 minutes; 8 in a run of 4 minutes would be no growth yet.
         (record(samples=[*grown(2.0), *grown(25.0, "control_node", 4)]), "memory of each process, second half"),
-        (record(samples=[]), "memory of each process, second half"),
+        (record(samples=[]), "unwatched"),
         # The sampler ended after 20 of 30 minutes.
-        (record(samples=[s for s in grown(2.0) if s.t_s <= 1200.0]), "memory of each process, second half"),
+        (record(samples=[s for s in grown(2.0) if s.t_s <= 1200.0]), "unwatched"),
+        (record(samples=grown(2.0, threads=lambda t: 20 + t // 300)), "threads of each process, second half"),
+        (record(samples=grown(2.0, files=lambda t: 40 + t // 100)), "open files of each process, second half"),
         # 2 of 2000 are 0.1 %: not below it.
         (record(*[episode()] * 19, episode(missed=(0.1, 0.2))), "missed deadlines"),
         (record(episode(deadlines=0)), "missed deadlines"),
@@ -75,13 +80,20 @@ def test_a_run_in_order_keeps_all_limits():
     ],
 )
 def test_each_limit_can_be_broken(found, limit):
-    assert broken(found) == [limit]
+    assert broken(found) == (UNWATCHED if limit == "unwatched" else [limit])
 
 
 def test_fast_growth_that_is_small_in_all_is_none():
     short = record(samples=[s for s in grown(90.0) if s.t_s <= 300.0], operated_s=300.0)
     assert all(judgement.kept for judgement in judge(soak_figures(short), 5.0))
     assert soak_figures(record(samples=grown(25.0)))["growing_processes"] == ["policy_node"]
+
+
+def test_a_file_opened_late_is_no_leak():
+    found = record(samples=grown(2.0, files=lambda t: 40 + 2 * (t > 1345) + t % 2))
+    assert broken(found) == [] and soak_figures(found)["file_growth"] == {}
+    leak = soak_figures(record(samples=grown(2.0, files=lambda t: 40 + t // 100)))["file_growth"]
+    assert leak == {"policy_node": 4}
 
 
 def test_one_missed_of_two_thousand_is_within_the_limit():

@@ -1,8 +1,11 @@
-"""How the memory of a process grows, by a slope that a few outliers and a periodic load do not move. Pure."""
+"""How what a process holds grows, by figures that a few outliers and a periodic load do not move. Pure.
+
+Memory by a slope; threads and open files by how their range has moved.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +32,8 @@ class ProcessGrowth:
         pss_mib: proportional share at the end; None when it was never measured.
         threads: number at the beginning of the second half and at the end.
         files: the same for open files.
+        threads_growth: by how much both the fewest and the most threads went up from the third quarter to the fourth.
+        files_growth: the same for open files.
         cpu_cores: mean use of the processor over the whole run.
     """
 
@@ -41,6 +46,8 @@ class ProcessGrowth:
     pss_mib: float | None
     threads: tuple[int, int]
     files: tuple[int, int]
+    threads_growth: int
+    files_growth: int
     cpu_cores: float
 
 
@@ -55,6 +62,18 @@ def robust_slope(times: ArrayLike, values: ArrayLike) -> float:
     if not np.any(apart):
         return 0.0
     return float(np.median((v[second] - v[first])[apart != 0] / apart[apart != 0]))
+
+
+def range_growth(counts: Sequence[int]) -> int:
+    """By how much the range of a count went up from the first half to the second; negative where it went down.
+
+    What is opened and closed again, such as the bag of each episode, widens the range; what is never given back raises
+    both its ends.
+    """
+    middle = len(counts) // 2
+    before, after = counts[:middle] or counts, counts[middle:]
+    up = (min(after) - min(before), max(after) - max(before))
+    return min(up) if min(up) > 0 else min(0, max(up))
 
 
 def process_growth(samples: Iterable[ProcessSample]) -> list[ProcessGrowth]:
@@ -87,6 +106,8 @@ def _growth(own: list[ProcessSample], half_s: float) -> ProcessGrowth:
         pss_mib=shares[-1] if shares else None,
         threads=(later[0].threads, later[-1].threads),
         files=(later[0].files, later[-1].files),
+        threads_growth=range_growth([sample.threads for sample in later]),
+        files_growth=range_growth([sample.files for sample in later]),
         cpu_cores=(own[-1].cpu_s - own[0].cpu_s) / lived_s if lived_s else 0.0,
     )
 

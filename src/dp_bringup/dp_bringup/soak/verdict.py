@@ -17,6 +17,9 @@ from dp_bringup.summary import episode_figures
 #: A process grows when its slope over the second half is above the first and makes up more than the second: a leak of
 #: 20 MiB/h would fill 8 GiB in two weeks; 4 MiB is about what an allocator takes and gives back.
 GROWTH_MIB_PER_H, GROWTH_MIB = 20.0, 4.0
+#: Nodes open what they need when they start; a file or two may be opened once, late. A leak of one in each episode is
+#: some thirty in a quarter of half an hour.
+GROWTH_THREADS, GROWTH_FILES = 0, 2
 MISSED_SHARE = 0.001
 #: Memory that was not looked at to the end (its log found no room, say) is not known not to have grown.
 SAMPLED_SHARE = 0.9
@@ -66,6 +69,8 @@ def soak_figures(record: SoakRecord) -> dict[str, Any]:
         "growing_processes": [growth.process for growth in growths if grows(growth)],
         "memory_growth_mib_per_h": max((growth.growth_mib_per_h for growth in growths), default=None),
         "memory_growth_mib": max((growth.growth_mib for growth in growths), default=None),
+        "thread_growth": {g.process: g.threads_growth for g in growths if g.threads_growth > GROWTH_THREADS},
+        "file_growth": {g.process: g.files_growth for g in growths if g.files_growth > GROWTH_FILES},
         "chunks": chunks,
         "deadlines": deadlines,
         "missed_deadlines": len(missed),
@@ -102,6 +107,8 @@ def judge(figures: dict[str, Any], asked_minutes: float) -> list[Judgement]:
             f"<= {GROWTH_MIB_PER_H:g} MiB/h, or {GROWTH_MIB:g} MiB in all",
             watched and not growing,
         ),
+        _growth_of("threads", figures["thread_growth"], GROWTH_THREADS, unwatched if not watched else ""),
+        _growth_of("open files", figures["file_growth"], GROWTH_FILES, unwatched if not watched else ""),
         Judgement(
             "missed deadlines",
             "no chunks" if share is None else f"{figures['missed_deadlines']} of {figures['deadlines']} = {share:.3%}",
@@ -118,6 +125,16 @@ def judge(figures: dict[str, Any], asked_minutes: float) -> list[Judgement]:
             figures["minutes"] >= asked_minutes,
         ),
     ]
+
+
+def _growth_of(what: str, growing: dict[str, int], most: int, unwatched: str) -> Judgement:
+    text = ", ".join(f"{process} +{count}" for process, count in growing.items())
+    return Judgement(
+        f"{what} of each process, second half",
+        text or unwatched or f"at most +{most}",
+        f"<= +{most}",
+        not growing and not unwatched,
+    )
 
 
 def _none_of(what: str, count: int) -> Judgement:
