@@ -72,6 +72,13 @@ def git_revision() -> str:
         return ""
 
 
+def code_version() -> str:
+    """Version of this software, and in a checkout its revision with `+` when it has changes."""
+    found = versions()
+    version, revision = found.get("diffusion-policy-ros2", "unknown"), found["git"]
+    return f"{version} ({revision})" if revision else version
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores that this process may use, memory (GiB) and system."""
     processor = platform.processor() or platform.machine()

@@ -1,7 +1,7 @@
 """Outcomes are kept, continued and counted."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -22,6 +22,8 @@ from dp_core.contract import load_contract
 from dp_policy.checkpoint import save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
+
+from dp_bringup import results
 
 FIRST_SEED = 1_000_000
 SETTINGS = Settings("sim_franka", 40, "reference", {"place": "abc"})
@@ -91,6 +93,42 @@ def test_a_folder_of_other_settings_is_not_mixed_with_but_another_task_joins(tmp
     Campaign(tmp_path, replace(SETTINGS, checkpoints={"grasp": "def"}))
     with pytest.raises(CommandError, match="another --out"):
         Campaign(tmp_path, replace(SETTINGS, checkpoints={"grasp": "abc"}))
+
+
+def play_one(folder, monkeypatch, version, seed=FIRST_SEED):
+    """Play an episode with the code of this version."""
+    row = {**make_outcome(seed).row(), "wall_s": 1.0}
+    monkeypatch.setattr(campaign, "run_jobs", lambda work, jobs, processes, keep: keep(0, row))
+    monkeypatch.setattr(campaign, "code_version", lambda: version)
+    found = Campaign(folder, SETTINGS)
+    found.load([CONDITION], [seed])
+    found.run({"place": folder}, [seed], 1, lambda condition, outcome: None)
+    return found
+
+
+def test_the_code_that_has_played_is_noted_and_another_one_goes_on_with_a_warning(tmp_path, monkeypatch, capsys):
+    assert play_one(tmp_path, monkeypatch, "1.0 (abc)").code == ["1.0 (abc)"]
+    assert play_one(tmp_path, monkeypatch, "1.0 (abc)", FIRST_SEED + 1).code == ["1.0 (abc)"]
+    assert play_one(tmp_path, monkeypatch, "1.0 (def+)").code == ["1.0 (abc)"], "nothing was left to play"
+    assert capsys.readouterr().err == ""
+    found = play_one(tmp_path, monkeypatch, "1.0 (def+)", FIRST_SEED + 2)
+    assert found.load([CONDITION], range(FIRST_SEED, FIRST_SEED + 3)) == 3
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["code"] == found.code == ["1.0 (abc)", "1.0 (def+)"]
+    assert "holds episodes of 1.0 (abc), and is continued with 1.0 (def+)" in capsys.readouterr().err
+
+
+def test_a_folder_from_before_the_code_was_noted_goes_on_with_a_warning(tmp_path, monkeypatch, capsys):
+    (tmp_path / "settings.json").write_text(json.dumps(asdict(SETTINGS)))
+    assert play_one(tmp_path, monkeypatch, "1.0").code == [campaign.UNKNOWN_CODE, "1.0"]
+    assert "not noted" in capsys.readouterr().err
+
+
+def test_the_version_of_the_code_names_revision_and_changes(monkeypatch):
+    monkeypatch.setattr(results, "versions", lambda: {"git": "abc+", "diffusion-policy-ros2": "0.1.0"})
+    assert results.code_version() == "0.1.0 (abc+)"
+    monkeypatch.setattr(results, "versions", lambda: {"git": "", "diffusion-policy-ros2": "0.1.0"})
+    assert results.code_version() == "0.1.0"
 
 
 def test_points_lost_have_the_interval_of_newcombe():

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"\nto continue: the same command with --out {out}")
             raise
-        summary = _write(out, campaign, args.episodes) | {"folder": str(out), "seed": args.seed}
+        summary = _write(out, campaign, args.episodes) | {"folder": str(out), "seed": args.seed, "code": campaign.code}
         rows = summary.pop("rows")
         if args.dds:
             rows += _play_over_dds(out, checkpoints, args, seeds[: args.dds])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,12 @@ from dp_bringup.latency_benchmark.conditions import Condition, Outcome
 from dp_bringup.latency_benchmark.episode import Episode, VirtualLatency
 from dp_bringup.latency_benchmark.methods import make_method
 from dp_bringup.latency_benchmark.world import LatencyWorld
+from dp_bringup.results import code_version
+
+#: Name of the versions of the code in the settings of a folder: information, by which no folder is told from another.
+CODE = "code"
+#: Of folders that were begun before they kept it.
+UNKNOWN_CODE = "a version that was not noted"
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,9 @@ class Campaign:
         folder: made where it is missing, continued where it holds outcomes.
         settings: of this call.
 
+    Attributes:
+        code: versions of the code that have played the folder's episodes, see :func:`dp_bringup.results.code_version`.
+
     Raises:
         CommandError: the folder holds outcomes of other settings.
     """
@@ -97,17 +107,19 @@ class Campaign:
         self.folder, self._settings = folder, settings
         self.outcomes: dict[Condition, dict[int, Outcome]] = {}
         self.walls_s: list[float] = []
-        file = folder / "settings.json"
+        self._settings_file = file = folder / "settings.json"
         if file.is_file():
             known = read_json(file)
+            self.code = known.pop(CODE, [UNKNOWN_CODE])
             checkpoints = {**known["checkpoints"], **settings.checkpoints}
             if known | {"checkpoints": checkpoints} != asdict(settings) | {"checkpoints": checkpoints} or any(
                 known["checkpoints"].get(task, policy) != policy for task, policy in settings.checkpoints.items()
             ):
                 raise CommandError(f"{folder} holds outcomes of {known}, not of {asdict(settings)}: name another --out")
-            write_json(file, {**known, "checkpoints": checkpoints})
+            write_json(file, {**known, "checkpoints": checkpoints, CODE: self.code})
         else:
-            write_json(file, asdict(settings))
+            self.code = []
+            write_json(file, {**asdict(settings), CODE: self.code})
 
     def load(self, conditions: Sequence[Condition], seeds: Sequence[int]) -> int:
         """Read what there is of these; returns how many episodes."""
@@ -142,7 +154,19 @@ class Campaign:
 
         (self.folder / "episodes").mkdir(exist_ok=True)
         if jobs:
+            self._note_code()
             run_jobs(_work, jobs, processes, keep)
+
+    def _note_code(self) -> None:
+        """Add the code that plays from now on to that of the folder; another one may give other outcomes."""
+        present = code_version()
+        others = [version for version in self.code if version != present]
+        if others:
+            text = f"{self.folder} holds episodes of {', '.join(others)}, and is continued with {present}"
+            print(f"dp: warning: {text}", file=sys.stderr, flush=True)
+        if present not in self.code:
+            self.code.append(present)
+            write_json(self._settings_file, {**read_json(self._settings_file), CODE: self.code})
 
     def _file(self, condition: Condition) -> Path:
         return self.folder / "episodes" / f"{condition.name}.jsonl"
