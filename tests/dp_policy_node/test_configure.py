@@ -14,7 +14,9 @@ from dp_policy_node import running_policy
 def node(checkpoint):
     """A node that nobody has configured yet, in this process."""
     parameters = {"checkpoint": checkpoint(), "runtime": "reference", "autostart": "false"}
-    rclpy.init(args=["--ros-args", *(word for name in parameters for word in ("-p", f"{name}:={parameters[name]}"))])
+    given = (word for name in parameters for word in ("-p", f"{name}:={parameters[name]}"))
+    # Apart from the nodes of other tests: rclpy keeps the services of a lifecycle node in this process to the end.
+    rclpy.init(args=["--ros-args", "-r", "__ns:=/configured_here", *given])
     made = PolicyNode()
     yield made
     made.close()
