@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from dp_policy.config import PolicyConfig
+from dp_policy.config import ActionConfig, PolicyConfig
 from dp_policy.heads.base import ActionHead
 from dp_policy.heads.build import build_head
 from dp_policy.heads.continuation import Continuation, Given
@@ -73,6 +73,31 @@ def test_predictions_are_joined_to_the_last_given_action() -> None:
     mask = torch.tensor([[True, True, False, False], [False] * 4])
     joined = Given(actions, mask).join(predicted)[:, :, 0]
     torch.testing.assert_close(joined, torch.tensor([[9.0, 4.0, 4.0, 2.8824969], [9.0, 4.0, 3.0, 2.0]]))
+
+
+def test_the_way_back_from_actions_that_lie_aside_is_that_of_the_join() -> None:
+    """By 1 aside at the second action: the third still is, the fourth by e^(-1/2)."""
+    right, aside = torch.full((1, 4, 1), 5.0), torch.ones(1, 1, 1)
+    given = Given(right + aside, torch.tensor([[True, True, False, False]]), join_actions=2.0, aside=aside)
+    expected = torch.tensor([6.0, 6.0, 6.0, 5.6065307])
+    torch.testing.assert_close(given.put_into(given.aimed(right)).flatten(), expected)
+    torch.testing.assert_close(given.put_into(given.join(right)).flatten(), expected)
+    assert Given(right, torch.tensor([[True] * 4])).aimed(right) is right
+
+
+def test_half_of_the_given_actions_lie_aside_as_a_whole_by_the_asked_spread() -> None:
+    action = ActionConfig(prefix=8, prefix_noise=0.1)
+    sequences = torch.zeros(4000, 16, 10)
+    given = Given.drawn(action, sequences, torch.Generator().manual_seed(0))
+    seen = given.as_input(sequences, torch.float32)
+    values, marks = seen[..., :-1], seen[..., -1].bool()
+    assert not values[~marks].any()
+    first = values[marks.any(dim=1), 0]
+    assert torch.equal(values[marks], first.repeat_interleave(marks.sum(dim=1)[marks.any(dim=1)], dim=0))
+    moved = first.any(dim=1)
+    assert 0.45 < moved.float().mean() < 0.55 and 0.095 < first[moved].std() < 0.105
+    plain = Given.drawn(ActionConfig(prefix=8), sequences, torch.Generator().manual_seed(0))
+    assert torch.equal(plain.as_input(sequences, torch.float32)[..., -1].bool(), marks), "the same draws but for that"
 
 
 @pytest.mark.parametrize("kind", ["unet1d", "transformer"])

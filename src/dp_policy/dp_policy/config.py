@@ -97,6 +97,10 @@ class ActionConfig:
         past: predicted actions that belong to earlier frames.
         prefix: most leading actions that can be given to the network and held, because they will be executed while it
             plans (arXiv 2512.05964); training draws how many from 0 to this. 0: not trained for.
+        prefix_noise: spread (normalised units) by which half of the sequences' given actions lie aside in training.
+            What a robot executes is never quite what the demonstrations have; without it a network learns to carry
+            on an error that the new observation shows.
+        join_actions: the difference at the last given action fades over this many actions, to 1 / e.
     """
 
     dim: int = 10
@@ -104,6 +108,8 @@ class ActionConfig:
     steps: int = 8
     past: int = 0
     prefix: int = 0
+    prefix_noise: float = 0.0
+    join_actions: float = 8.0
 
     def __post_init__(self) -> None:
         check_range("dim", self.dim, 1)
@@ -111,6 +117,8 @@ class ActionConfig:
         check_range("past", self.past, 0, self.horizon - 1)
         check_range("steps", self.steps, 1, self.chunk)
         check_range("prefix", self.prefix, 0, self.chunk - 1)
+        check_range("prefix_noise", self.prefix_noise, 0.0, 1.0)
+        check_range("join_actions", self.join_actions, 0.1, 100.0)
         if self.prefix and self.past:
             raise PolicyConfigError(
                 f"prefix = {self.prefix} is not valid with past = {self.past}: given actions must be the first that "

@@ -10,6 +10,10 @@ Two things make a network learn it in minutes rather than days. Beside the obser
 actions as plain numbers (:meth:`Given.beside`). And where a network predicts the actions themselves, what it would have
 said of the last given one is compared with it, and the following ones are moved by the difference (:meth:`Given.join`):
 an error that all actions share, as errors of what an image shows do, then makes no step at the seam.
+
+A plan in execution carries the errors of the observation that it was made from; the demonstrations' actions have none.
+So that a network takes an error back rather than on, training moves the given actions aside (``action.prefix_noise``)
+and asks for the way back to the demonstration (:meth:`Given.aimed`), which is that of the join.
 """
 
 from __future__ import annotations
@@ -24,8 +28,8 @@ from dp_policy.config import ActionConfig
 
 #: Share of the training sequences with nothing given: at the start of an episode there is no plan.
 NOTHING_GIVEN_SHARE = 0.3
-#: The difference at the last given action fades over this many actions, to 1 / e.
-JOIN_ACTIONS = 8.0
+#: Share of the sequences with given actions in which these lie aside, where ``action.prefix_noise`` says so.
+ASIDE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,20 @@ class Given:
         actions: (N, T, A) float32, normalised; what is not given in it does not matter.
         mask: (N, T) bool, true where an action is given; None: the network is not trained for it.
         draws: sequences side by side that have the same given actions and the same observation.
+        join_actions: see :class:`dp_policy.config.ActionConfig`.
+        aside: (N, 1, A) by how much the given actions lie beside the right ones; None: not at all.
     """
 
-    def __init__(self, actions: Tensor | None, mask: Tensor | None, draws: int = 1) -> None:
+    def __init__(
+        self,
+        actions: Tensor | None,
+        mask: Tensor | None,
+        draws: int = 1,
+        join_actions: float = 8.0,
+        aside: Tensor | None = None,
+    ) -> None:
         self._actions, self._mask, self._draws = actions, mask, draws
+        self._join_actions, self._aside = join_actions, aside
 
     @classmethod
     def drawn(cls, action: ActionConfig, actions: Tensor, generator: torch.Generator) -> Given:
@@ -70,7 +84,13 @@ class Given:
             return cls(None, None)
         nothing = torch.rand(len(actions), generator=generator) < NOTHING_GIVEN_SHARE
         count = torch.randint(1, action.prefix + 1, (len(actions),), generator=generator).masked_fill(nothing, 0)
-        return cls(actions, _leading(count.to(actions.device), action.horizon))
+        mask = _leading(count.to(actions.device), action.horizon)
+        if not action.prefix_noise:
+            return cls(actions, mask, join_actions=action.join_actions)
+        right = torch.rand(len(actions), generator=generator) >= ASIDE_SHARE
+        aside = action.prefix_noise * torch.randn((len(actions), 1, actions.shape[-1]), generator=generator)
+        aside = aside.masked_fill(right[:, None, None], 0.0).to(actions.device)
+        return cls(actions + aside, mask, join_actions=action.join_actions, aside=aside)
 
     @classmethod
     def held(cls, action: ActionConfig, continuation: Continuation | None, observations: Tensor, draws: int) -> Given:
@@ -81,10 +101,10 @@ class Given:
         rows = len(observations) * draws
         mask = _leading(torch.full((rows,), number, device=observations.device), action.horizon)
         if continuation is None or not number:
-            return cls(None, mask, draws)
+            return cls(None, mask, draws, action.join_actions)
         actions = torch.zeros((len(observations), action.horizon, action.dim), device=observations.device)
         actions[:, :number] = continuation.plan[:, :number]
-        return cls(actions.repeat_interleave(draws, dim=0), mask, draws)
+        return cls(actions.repeat_interleave(draws, dim=0), mask, draws, action.join_actions)
 
     def put_into(self, sequences: Tensor) -> Tensor:
         """(N, T, A) sequences with the given actions in their places."""
@@ -122,12 +142,26 @@ class Given:
         """(N, T, A) predicted actions, those after the given ones moved by how far the last given one was missed."""
         if self._mask is None or self._actions is None:
             return predicted
-        number = self._mask.sum(dim=1)
-        rows, last = torch.arange(len(number), device=number.device), (number - 1).clamp_min(0)
-        missed = (self._actions[rows, last] - predicted[rows, last]) * (number > 0).unsqueeze(-1)
-        after = torch.arange(predicted.shape[1], device=number.device) - last.unsqueeze(-1)
-        share = torch.exp((1 - after) / JOIN_ACTIONS) * (after > 0)
-        return predicted + share.unsqueeze(-1) * missed.unsqueeze(1)
+        last, share = self._after(self._mask)
+        rows = torch.arange(len(last), device=last.device)
+        return predicted + share * (self._actions[rows, last] - predicted[rows, last]).unsqueeze(1)
+
+    def aimed(self, actions: Tensor) -> Tensor:
+        """(N, T, A) what should be predicted in training: from given actions that lie aside, the way back.
+
+        It is that of the join, so that a network does right which predicts the demonstration whatever it is given.
+        """
+        if self._mask is None or self._aside is None:
+            return actions
+        return actions + self._after(self._mask)[1] * self._aside
+
+    def _after(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(N,) the last given action, and (N, T, 1) how much of a difference there is left in those after it."""
+        number = mask.sum(dim=1)
+        last = (number - 1).clamp_min(0)
+        after = torch.arange(mask.shape[1], device=mask.device) - last.unsqueeze(-1)
+        share = torch.exp((1 - after) / self._join_actions) * (after > 0) * (number > 0).unsqueeze(-1)
+        return last, share.unsqueeze(-1)
 
     def without(self, errors: Tensor) -> Tensor:
         """(N, T) errors of actions, zero where the action was given."""

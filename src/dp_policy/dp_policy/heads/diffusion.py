@@ -43,8 +43,9 @@ class DiffusionHead(ActionHead):
         actions = actions.repeat_interleave(draws, dim=0)
         noise = torch.randn(actions.shape, generator=generator).to(actions.device)
         steps = torch.randint(0, self.config.train_steps, (len(actions),), generator=generator).to(actions.device)
-        noisy = self.forward_process.add_noise(actions, noise, steps)  # type: ignore[arg-type]
         given = Given.drawn(self.action, actions, generator)
+        actions = given.aimed(actions)
+        noisy = self.forward_process.add_noise(actions, noise, steps)  # type: ignore[arg-type]
         seen, beside = given.as_input(noisy, self.dtype), given.beside(condition, self.given_features)
         predicted = self._joined(given, self.denoiser(seen, steps, beside.to(self.dtype)).float())
         target = self._target(actions, noise, steps)

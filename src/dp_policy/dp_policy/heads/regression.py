@@ -32,6 +32,7 @@ class RegressionHead(ActionHead):
         """Weighted mean squared error of the actions, see :meth:`ActionHead.loss`."""
         steps = torch.zeros(len(actions), dtype=torch.int64, device=actions.device)
         given = Given.drawn(self.action, actions, generator)
+        actions = given.aimed(actions)
         seen = given.as_input(torch.zeros_like(actions), self.dtype)
         beside = given.beside(condition, self.given_features)
         predicted = given.join(self.denoiser(seen, steps, beside.to(self.dtype)).float())

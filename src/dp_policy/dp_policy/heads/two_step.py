@@ -51,6 +51,7 @@ class TwoStepHead(ActionHead):
         actions = actions.repeat_interleave(draws, dim=0)
         times = draw_times(len(actions), "uniform", generator).to(actions.device)
         given = Given.drawn(self.action, actions, generator)
+        actions = given.aimed(actions)
         predicted = self._predict(on_path(actions, noise.flatten(0, 1), times), times, condition, given)
         return weighted_mean(given.without((predicted - actions).abs().mean(dim=-1)), weights, draws)
 
@@ -58,13 +59,14 @@ class TwoStepHead(ActionHead):
         self, condition: Tensor, actions: Tensor, weights: Tensor, noise: Tensor, generator: torch.Generator
     ) -> Tensor:
         """Both terms in one pass: zeros and ``draws`` noisy sequences for each observation."""
-        time = self.second_time
-        noisy = time * actions[:, None] + (1.0 - time) * noise
-        sequences = torch.cat((torch.zeros_like(actions)[:, None], noisy), dim=1)
-        times = torch.full(sequences.shape[:2], time, device=actions.device)
+        time, passes = self.second_time, noise.shape[1] + 1
+        times = torch.full((len(actions), passes), time, device=actions.device)
         times[:, 0] = 0.0
-        wanted = actions[:, None].expand(sequences.shape).flatten(0, 1)
+        wanted = actions.repeat_interleave(passes, dim=0)
         given = Given.drawn(self.action, wanted, generator)
+        wanted = given.aimed(wanted)
+        noisy = time * wanted.unflatten(0, (-1, passes))[:, 1:] + (1.0 - time) * noise
+        sequences = torch.cat((torch.zeros_like(actions)[:, None], noisy), dim=1)
         predicted = self._predict(sequences.flatten(0, 1), times.flatten(), condition, given)
         errors = given.without((predicted - wanted).square().mean(dim=-1)).view(sequences.shape[:3])
         first, second = errors[:, 0], errors[:, 1:].flatten(0, 1)
