@@ -124,9 +124,10 @@ def test_the_dead_man_button_over_dds(cell, start_control, make_hand):
     hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.3)
     assert cell.pose[0] == 0.5 and "dead-man" in cell.states[-1].text
     hand.held = True
-    hand.push(0, 0, 0, 0, 0, 0, seconds=0.1)
-    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.4)
-    assert cell.pose[0] > 0.51
+    hand.push(0, 0, 0, 0, 0, 0, seconds=0)
+    cell.wait(lambda: cell.states[-1].input_alive, "the button to be heard, and the cap to be at rest")
+    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0)
+    cell.wait(lambda: cell.pose[0] > 0.51, "the arm to be driven")
     hand.held = False
     cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
     hand.close()

@@ -113,6 +113,9 @@ class VirtualCell:
             self.statuses[status.name] = status
 
     def value(self, status, key):
+        """Newest value; empty before the first diagnostics have come."""
+        if status not in self.statuses:
+            return ""
         return {pair.key: pair.value for pair in self.statuses[status].values}[key]
 
     def _send(self):
@@ -198,6 +201,9 @@ class VirtualCell:
         self.reports.publish(message)
 
     def close(self):
+        """Take the topics away at once: the nodes of a test that comes later must not hear them."""
+        self.executor.shutdown()
+        self.node.destroy_node()
         self.context.try_shutdown()
 
 
