@@ -112,7 +112,11 @@ class Watch:
             several = np.convolve(np.diff(ticks, prepend=-1) > 1, np.ones(4))[: len(ticks)] > 0
             tolerance = np.where(several[:, None] & (np.arange(6) >= 3), TOLERANCE_TURNS, TOLERANCE)
             for i, q in np.argwhere(shares > 1.0 + tolerance):
-                raise AssertionError(f"{QUANTITIES[q]} {rates.norms[i, q]:.4g}, limit {limits[q]} at command {i}")
+                near = slice(max(i - 3, 0), i + 4)
+                raise AssertionError(
+                    f"{QUANTITIES[q]} {rates.norms[i, q]:.4g}, limit {limits[q]} at command {i} of {len(ticks)}; "
+                    f"ticks {ticks[near].tolist()}, poses {poses[near].tolist()}, from {start.tolist()}; {self.story()}"
+                )
             worst = np.maximum(worst, shares.max(axis=0))
             depth = max(depth, float((region.depths(poses) - np.maximum(region.depths(start[None])[0], 0.0)).max()))
         assert depth <= 1e-6, f"{depth} outside the region"
