@@ -48,7 +48,7 @@ class ModeRequests:
         self._queue: deque[Request] = deque()
         self._waiting: list[Request] = []
         self._mode = Mode.STOPPED
-        self._asked = 0
+        self._asked = 0  # modes asked for: they replace a resume that waits for a recovery
         # Its own group: a request that waits for its mode must not keep /clock and the robot's state out.
         self._group = group = ReentrantCallbackGroup()
         node.create_service(SetMode, "control/set_mode", self._on_set_mode, callback_group=group)
@@ -119,7 +119,7 @@ class ModeRequests:
 
     def _put(self, request: Request, first: bool = False) -> Future:
         with self._lock:
-            self._asked += 1
+            self._asked += not request.resume
             if first and self._queue and self._queue[0].mode == request.mode:
                 return self._queue[0].answer  # a stop that nobody has taken yet serves all who ask for one
             if first:

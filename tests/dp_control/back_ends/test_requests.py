@@ -45,6 +45,18 @@ def test_the_request_to_hold_comes_when_the_recovery_has_ended(resume, bench):
     assert (taken[-1].mode, taken[-1].resume, robot.recoveries) == (Mode.HOLD, True, 1)
 
 
+def test_who_asks_to_resume_twice_gets_it(resume, bench):
+    requests, robot, _ = resume
+    second = bench.robot.node.create_client(Trigger, "control/resume")
+    bench.cycle(second.service_is_ready, "control/resume")
+    second.call_async(Trigger.Request())
+    bench.cycle(lambda: robot.recoveries == 2, "the second request")
+    robot.recovering = False
+    taken = []
+    bench.cycle(lambda: taken.append(requests.take()) or len([r for r in taken if r]) == 2, "both requests")
+    assert all(request.resume for request in taken if request)
+
+
 def test_a_stop_during_the_recovery_is_not_undone_by_it(resume, bench):
     requests, robot, answer = resume
     requests.stop()
