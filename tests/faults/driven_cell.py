@@ -18,6 +18,7 @@ class DrivenCell(FaultyCell):
         super().__init__(*arguments, **choices)
         self._modes = self.node.create_client(SetMode, "control/set_mode")
         self._triggers = {name: self.node.create_client(Trigger, f"control/{name}") for name in ("stop", "resume")}
+        self._asked = 0  # states there were when a mode was last asked for
 
     def set_mode(self, mode, timeout_s=12.0):
         """Ask for a mode; the answer."""
@@ -95,10 +96,11 @@ class DrivenCell(FaultyCell):
                 return
         raise AssertionError(f"five times in vain: {self.states[-1].text}")
 
-    def wait_in_mode(self, mode, ready, what):
-        """Wait for a condition in a mode; False when control leaves the mode by itself first."""
-        self.wait(lambda: self.mode == mode, "the mode's first state")
-        self.wait(lambda: ready() or self.mode != mode, what)
+    def wait_in_mode(self, mode, ready, what, timeout_s=10.0):
+        """Wait for a condition in the mode last asked for; False when control leaves the mode by itself first."""
+        # It may have been left before anybody looked: any state since the request will do.
+        self.wait(lambda: any(s.mode == mode for s in self.states[self._asked :]), "the mode's first state")
+        self.wait(lambda: ready() or self.mode != mode, what, timeout_s)
         return self.mode == mode
 
     def stop(self):
@@ -109,7 +111,7 @@ class DrivenCell(FaultyCell):
 
     def ask_mode(self, mode):
         """Ask for a mode, by way of resuming where there is a fault, until it is granted."""
-        began = time.monotonic()
+        began, self._asked = time.monotonic(), len(self.states)
         while not (answer := self._ask_mode_once(mode)).success:
             assert time.monotonic() - began < 15.0, answer.message
 

@@ -153,8 +153,7 @@ def moved_by_policy(cell):
 
     def begin():
         cell.ask_mode(CommandState.POLICY)
-        cell.wait(lambda: moving() or cell.mode == CommandState.FAULT, "the policy to move the arm", 30.0)
-        return cell.mode == CommandState.POLICY
+        return cell.wait_in_mode(CommandState.POLICY, moving, "the policy to move the arm", 30.0)
 
     def moving():
         return cell.states[-1].input_alive and not cell.at_rest()
