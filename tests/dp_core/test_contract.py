@@ -80,3 +80,17 @@ def test_difference_is_readable_and_ignores_how_a_person_drives(data, tmp_path):
     path = tmp_path / "cell.yaml"
     path.write_text(yaml.safe_dump(data))
     assert load_contract(path) == other
+
+
+def test_how_well_a_latency_is_known_is_kept_but_is_no_difference(data):
+    contract = Contract.from_dict(data)
+    for place in (data["cameras"]["front"], data["streams"]["ee_pose"], data["action"], data["gripper"]):
+        place["latency_uncertainty_s"] = 0.002
+    known = Contract.from_dict(data)
+    assert known.cameras["front"].latency_uncertainty_s == known.gripper.latency_uncertainty_s == 0.002
+    assert contract_difference(contract, known) == []
+    data["action"]["latency_s"] = 0.05
+    assert contract_difference(contract, Contract.from_dict(data)) == ["action.latency_s: 0.0 != 0.05"]
+    data["action"]["latency_uncertainty_s"] = -0.001
+    with pytest.raises(ContractError, match=r"action\.latency_uncertainty_s: -0.001 is out of range"):
+        Contract.from_dict(data)

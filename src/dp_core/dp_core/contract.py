@@ -34,7 +34,8 @@ class ContractError(ConfigurationError):
 class CameraStream:
     """A colour camera.
 
-    ``latency_s``: header stamp minus acquisition. ``max_age_s``: an older frame is not an observation.
+    ``latency_s``: header stamp minus acquisition; ``latency_uncertainty_s``: its standard uncertainty, as `dp calibrate`
+    measured it. ``max_age_s``: an older frame is not an observation.
     ``recording``: raw (as the camera sent it) or jpeg.
     """
 
@@ -44,6 +45,7 @@ class CameraStream:
     rate_hz: float
     max_age_s: float
     latency_s: float = 0.0
+    latency_uncertainty_s: float = 0.0
     recording: str = "raw"
     jpeg_quality: int = 90
 
@@ -54,6 +56,7 @@ class CameraStream:
         require_range("rate_hz", self.rate_hz, 0.1, 1000, "Hz")
         require_range("max_age_s", self.max_age_s, 0.5 / self.rate_hz, 60, "s (half a period at least)")
         require_range("latency_s", self.latency_s, -1, 5, "s")
+        require_range("latency_uncertainty_s", self.latency_uncertainty_s, 0, 1, "s")
         require_choice("recording", self.recording, ("raw", "jpeg"))
         require_range("jpeg_quality", self.jpeg_quality, 1, 100)
 
@@ -67,6 +70,7 @@ class StateStream:
     rate_hz: float
     max_age_s: float
     latency_s: float = 0.0
+    latency_uncertainty_s: float = 0.0
     joint_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -76,23 +80,27 @@ class StateStream:
         require_range("rate_hz", self.rate_hz, 0.1, 10000, "Hz")
         require_range("max_age_s", self.max_age_s, 0.0005, 60, "s")
         require_range("latency_s", self.latency_s, -1, 5, "s")
+        require_range("latency_uncertainty_s", self.latency_uncertainty_s, 0, 1, "s")
 
 
 @dataclass(frozen=True)
 class ActionSpace:
     """Actions: absolute base-frame poses of the end effector and gripper widths at ``rate_hz``.
 
-    ``latency_s``: a pose command sent at t shows in the world at t + latency_s.
+    ``latency_s``: a pose command sent at t shows in the world at t + latency_s; ``latency_uncertainty_s``: its standard
+    uncertainty.
     """
 
     rate_hz: float
     latency_s: float = 0.0
+    latency_uncertainty_s: float = 0.0
     representation: str = "absolute"
 
     def __post_init__(self) -> None:
         """Check ranges."""
         require_range("rate_hz", self.rate_hz, 0.5, 200, "Hz")
         require_range("latency_s", self.latency_s, 0, 2, "s")
+        require_range("latency_uncertainty_s", self.latency_uncertainty_s, 0, 1, "s")
         require_choice("representation", self.representation, ("absolute",))
 
     @property
@@ -103,13 +111,18 @@ class ActionSpace:
 
 @dataclass(frozen=True)
 class GripperSpec:
-    """A parallel gripper: widths in m, closing speed in m/s, grasping force in N, command latency in s."""
+    """A parallel gripper: widths in m, closing speed in m/s, grasping force in N, command latency in s.
+
+    ``latency_s``: the fingers begin to move this long after the command; ``latency_uncertainty_s``: its standard
+    uncertainty.
+    """
 
     min_width_m: float
     max_width_m: float
     speed_m_s: float
     force_N: float
     latency_s: float = 0.0
+    latency_uncertainty_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -118,6 +131,7 @@ class GripperSpec:
         require_range("speed_m_s", self.speed_m_s, 1e-3, 2, "m/s")
         require_range("force_N", self.force_N, 0.1, 500, "N")
         require_range("latency_s", self.latency_s, 0, 2, "s")
+        require_range("latency_uncertainty_s", self.latency_uncertainty_s, 0, 1, "s")
 
 
 @dataclass(frozen=True)
@@ -317,6 +331,10 @@ def load_contract(cell: str | Path) -> Contract:
 _NOT_LEARNT = ("teleop", "safety", "robot")
 
 
+# How well a latency is known says nothing about what was learnt with it.
+_UNCERTAINTY = "latency_uncertainty_s"
+
+
 def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str, ...] = _NOT_LEARNT) -> list[str]:
     """Lines such as ``cameras.front.width: 96 != 128`` for each key in which two contracts differ.
 
@@ -330,7 +348,7 @@ def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str,
     def walk(a: Any, b: Any, where: str) -> None:
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             for key in sorted({*a, *b}):
-                if not where and key in ignore:
+                if (not where and key in ignore) or key == _UNCERTAINTY:
                     continue
                 name = f"{where}.{key}" if where else str(key)
                 if key not in a or key not in b:
