@@ -1,24 +1,24 @@
 """Reads a rosbag2 MCAP bag message by message, with memory bounded by one chunk and no ROS installed.
 
 Message types come from the definitions in the bag itself. A bag whose writer was killed has no index; it is then
-read as a stream up to its last complete chunk.
+read as a stream up to its last complete message.
 """
 
 import hashlib
+import io
 import json
-import struct
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
-from mcap.records import Channel, Message, Metadata, Schema, Statistics
-from mcap.stream_reader import CRCValidationError, StreamReader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
+from mcap.records import Channel, Metadata, Schema, Statistics
+
+from dp_dataset.bag_contents import BagMessage, BagTopic, RawMessage, message_types
+from dp_dataset.mcap_chunks import CHANNEL, MESSAGE, METADATA, SCHEMA, Record, parse_message
+from dp_dataset.mcap_records import McapDamage, McapRecords, OnDamage
 
 EPISODE_FILE = "episode.json"
 _HASH_BLOCK_BYTES = 4 * 2**20
@@ -28,23 +28,6 @@ class BagError(ValueError):
     """A bag is missing, unreadable, or lacks something; the message names the bag and what it lacks."""
 
 
-@dataclass(frozen=True)
-class BagMessage:
-    """One message of a bag.
-
-    Attributes:
-        topic: Full topic name.
-        log_time_ns: Receipt time, ns.
-        publish_time_ns: Time by the source, ns.
-        message: The decoded message (attributes as in ROS; arrays are numpy arrays).
-    """
-
-    topic: str
-    log_time_ns: int
-    publish_time_ns: int
-    message: Any
-
-
 class BagReader:
     """A bag on disk.
 
@@ -52,31 +35,63 @@ class BagReader:
         folder: The bag's folder.
         path: Its MCAP file.
         indexed: False for a bag whose writer was killed.
+        start_ns: Log time of the first message, ns; 0 for an empty bag.
+        end_ns: Log time of the last message, ns.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, on_progress: Callable[[int], None] | None = None) -> None:
         """Open a bag.
+
+        Args:
+            folder: Its folder, or its MCAP file.
+            on_progress: Told how many bytes were read, while a bag without an index is searched.
 
         Raises:
             BagError: If the folder holds no single MCAP file, or it cannot be read at all.
         """
         self.folder = Path(folder)
-        files = sorted(self.folder.glob("*.mcap")) if self.folder.is_dir() else []
-        if len(files) != 1:
-            raise BagError(f"{self.folder} holds {len(files)} MCAP files, expected one")
-        self.path = files[0]
+        if self.folder.is_file() and self.folder.suffix == ".mcap":
+            self.path, self.folder = self.folder, self.folder.parent
+        else:
+            files = sorted(self.folder.glob("*.mcap")) if self.folder.is_dir() else []
+            if len(files) != 1:
+                raise BagError(f"{self.folder} holds {len(files)} MCAP files, expected one")
+            self.path = files[0]
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, Schema] = {}
         self._counts: dict[str, int] = {}
         self._metadata: dict[str, dict[str, str]] = {}
+        self.start_ns = self.end_ns = 0
         self.indexed = self._read_summary()
         if not self.indexed:
-            self._scan()
+            self._scan(on_progress)
 
     @property
     def topics(self) -> dict[str, str]:
         """Full topic name to message type."""
-        return {c.topic: self._schemas[c.schema_id].name for c in self._channels.values()}
+        return {c.topic: self._type_name(c) for c in self._channels.values()}
+
+    @property
+    def topic_details(self) -> dict[str, BagTopic]:
+        """Full topic name to everything that the bag says about it."""
+        found = {}
+        for channel in self._channels.values():
+            schema = self._schemas.get(channel.schema_id)
+            found[channel.topic] = BagTopic(
+                name=channel.topic,
+                type_name=schema.name if schema else "",
+                definition=schema.data.decode() if schema else "",
+                definition_encoding=schema.encoding if schema else "",
+                type_hash=channel.metadata.get("topic_type_hash", ""),
+                offered_qos=channel.metadata.get("offered_qos_profiles", ""),
+                message_count=self._counts.get(channel.topic, 0),
+            )
+        return found
+
+    @property
+    def metadata_records(self) -> dict[str, dict[str, str]]:
+        """Name to content of each metadata record in the file."""
+        return dict(self._metadata)
 
     @property
     def message_counts(self) -> dict[str, int]:
@@ -119,14 +134,61 @@ class BagReader:
         Raises:
             BagError: If the file is damaged, except at the end of an unfinished one.
         """
-        typestore = _typestore(tuple((s.name, s.data) for s in self._schemas.values()))
-        for channel, schema, message in self._records(topics):
+        typestore = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
+        for entry in self.read_raw(topics):
             yield BagMessage(
-                channel.topic,
-                message.log_time,
-                message.publish_time,
-                typestore.deserialize_cdr(message.data, schema.name),
+                entry.topic,
+                entry.log_time_ns,
+                entry.publish_time_ns,
+                typestore.deserialize_cdr(entry.data, entry.type_name),
             )
+
+    def decode(self, entry: RawMessage) -> Any:
+        """Decode one message of ``read_raw``."""
+        typestore = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
+        return typestore.deserialize_cdr(entry.data, entry.type_name)
+
+    def read_raw(
+        self,
+        topics: Collection[str] | None = None,
+        *,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+        on_damage: OnDamage | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> Iterator[RawMessage]:
+        """Messages in the order of the file, not decoded; chunks outside of the span are skipped unread.
+
+        Args:
+            topics: Full names to read; None for all.
+            start_ns: First log time, ns; None for the beginning.
+            end_ns: Log time before which messages are read, ns; None for the end.
+            on_damage: Told of what cannot be read, which is then left out.
+            on_progress: Told how many bytes of the file were passed.
+
+        Raises:
+            BagError: If the file is damaged, except an unfinished one, and nobody listens to damage.
+        """
+        first = -1 if start_ns is None else start_ns
+        last = 2**63 if end_ns is None else end_ns
+        whole = start_ns is None and end_ns is None
+        listener = on_damage or (None if self.indexed else _ignore)
+        wanted = None if whole else lambda begin, end: begin < last and end >= first
+        names = {i: (c.topic, self._type_name(c)) for i, c in self._channels.items()}
+        if topics is not None:
+            names = {i: pair for i, pair in names.items() if pair[0] in topics}
+        try:
+            for record in McapRecords(self.path, listener, wanted, on_progress):
+                if record.opcode != MESSAGE:
+                    continue
+                message = parse_message(record.body)
+                found = names.get(message.channel_id)
+                if found is not None and (whole or first <= message.log_time_ns < last):
+                    yield RawMessage(
+                        *found, message.log_time_ns, message.publish_time_ns, message.sequence, message.data
+                    )
+        except McapDamage as error:
+            raise BagError(f"{self.path} is damaged: {error}, at byte {error.offset}") from error
 
     def sha256(self) -> str:
         """SHA-256 of the MCAP file, hexadecimal."""
@@ -136,23 +198,9 @@ class BagReader:
                 digest.update(block)
         return digest.hexdigest()
 
-    def _records(self, topics: Collection[str] | None) -> Iterator[tuple[Channel, Schema, Message]]:
-        with self.path.open("rb") as file:
-            if self.indexed:
-                reader = SeekingReader(file, validate_crcs=True)
-                names = None if topics is None else list(topics)
-                try:
-                    for schema, channel, message in reader.iter_messages(names, log_time_order=False):
-                        if schema is not None:
-                            yield channel, schema, message
-                except (McapError, CRCValidationError) as error:
-                    raise BagError(f"{self.path} is damaged: {error}") from error
-                return
-            for record in _stream(file):
-                if isinstance(record, Message):
-                    channel = self._channels[record.channel_id]
-                    if topics is None or channel.topic in topics:
-                        yield channel, self._schemas[channel.schema_id], record
+    def _type_name(self, channel: Channel) -> str:
+        schema = self._schemas.get(channel.schema_id)
+        return schema.name if schema else ""
 
     def _read_summary(self) -> bool:
         with self.path.open("rb") as file:
@@ -169,38 +217,42 @@ class BagReader:
         return True
 
     def _count(self, statistics: Statistics) -> None:
-        counts = statistics.channel_message_counts
-        self._counts = {c.topic: counts.get(c.id, 0) for c in self._channels.values()}
+        self._counts = {c.topic: 0 for c in self._channels.values()}
+        for channel in self._channels.values():
+            self._counts[channel.topic] += statistics.channel_message_counts.get(channel.id, 0)
+        self.start_ns, self.end_ns = statistics.message_start_time, statistics.message_end_time
 
-    def _scan(self) -> None:
-        with self.path.open("rb") as file:
-            for record in _stream(file):
-                if isinstance(record, Schema):
-                    self._schemas[record.id] = record
-                elif isinstance(record, Channel):
-                    self._channels[record.id] = record
-                elif isinstance(record, Metadata):
-                    self._metadata[record.name] = record.metadata
-                elif isinstance(record, Message):
-                    topic = self._channels[record.channel_id].topic
-                    self._counts[topic] = self._counts.get(topic, 0) + 1
+    def _scan(self, on_progress: Callable[[int], None] | None) -> None:
+        for record in McapRecords(self.path, _ignore, None, on_progress):
+            if record.opcode == MESSAGE:
+                message = parse_message(record.body)
+                channel = self._channels.get(message.channel_id)
+                if channel is None:
+                    continue
+                if not self._counts:
+                    self.start_ns = message.log_time_ns
+                self._counts[channel.topic] = self._counts.get(channel.topic, 0) + 1
+                self.start_ns = min(self.start_ns, message.log_time_ns)
+                self.end_ns = max(self.end_ns, message.log_time_ns)
+            elif record.opcode in (SCHEMA, CHANNEL, METADATA):
+                self._learn(record)
 
-
-def _stream(file: Any) -> Iterator[Any]:
-    """Records of an unfinished file, ending quietly where it was cut off."""
-    records = StreamReader(file, validate_crcs=True).records
-    while True:
+    def _learn(self, record: Record) -> None:
+        """Take over a type, a topic or metadata; one that is damaged is as good as missing."""
+        stream = ReadDataStream(io.BytesIO(record.body))
         try:
-            yield next(records)
-        except (StopIteration, McapError, CRCValidationError, EOFError, ValueError, struct.error):
+            if record.opcode == SCHEMA:
+                schema = Schema.read(stream)
+                self._schemas[schema.id] = schema
+            elif record.opcode == CHANNEL:
+                channel = Channel.read(stream)
+                self._channels[channel.id] = channel
+            else:
+                metadata = Metadata.read(stream)
+                self._metadata[metadata.name] = metadata.metadata
+        except (McapError, ValueError, EOFError):
             return
 
 
-@lru_cache(maxsize=8)
-def _typestore(schemas: tuple[tuple[str, bytes], ...]) -> Typestore:
-    typestore = get_typestore(Stores.EMPTY)
-    types: dict[str, Any] = {}
-    for name, text in schemas:
-        types.update(get_types_from_msg(text.decode(), name))
-    typestore.register(types)
-    return typestore
+def _ignore(damage: McapDamage) -> None:
+    """What is damaged in an unfinished file is left out."""
