@@ -13,6 +13,8 @@ from dp_recorder.atomic_file import write_text_atomically
 EPISODE_FILE = "episode.json"
 DISCARDED_FOLDER = "discarded"
 UNLABELLED, SUCCESS, FAILURE, DISCARD = OUTCOMES = ("unlabelled", "success", "failure", "discard")
+#: Why an episode that nobody labelled is doubtful.
+NO_OUTCOME = "nobody said whether it succeeded: it has no label"
 _SEED = re.compile(r"\bseed\s*[=:]\s*(\d+)")
 _NUMBERED = re.compile(r"^episode_(\d+)_")
 
@@ -34,6 +36,8 @@ class EpisodeRequest:
         contract_hash: Its hash.
         software_version: Version of the recording software.
         namespace: Namespace in which the topics were found, ``/`` for none.
+        simulated: Receipt times are those of /clock, and say nothing about the clocks of the publishers.
+        plan: Name of the plan, item of it, number of items and prompt; None outside a plan.
     """
 
     directory: Path
@@ -44,6 +48,8 @@ class EpisodeRequest:
     contract_hash: str = ""
     software_version: str = ""
     namespace: str = "/"
+    simulated: bool = False
+    plan: Mapping[str, Any] | None = None
 
     @property
     def seed(self) -> int | None:
@@ -61,6 +67,8 @@ class EpisodeRequest:
             "outcome": UNLABELLED,
             "note": self.note,
             "seed": self.seed,
+            "plan": dict(self.plan) if self.plan is not None else None,
+            "clock": "simulation" if self.simulated else "system",
             "started_ns": started_ns,
             "started_utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "namespace": self.namespace,
@@ -131,6 +139,11 @@ def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
     if description["state"] != "closed":
         raise EpisodeError(f"{folder.name} is not closed yet")
     description["outcome"] = outcome
+    if outcome != UNLABELLED and NO_OUTCOME in description.get("reasons", ()):
+        # The verdict complained that nobody had said how it went; now somebody has.
+        description["reasons"] = [reason for reason in description["reasons"] if reason != NO_OUTCOME]
+        if not description["reasons"]:
+            description["verdict"] = "good"
     if note:
         description["note"] = f"{description['note']}; {note}" if description["note"] else note
     write_episode_file(folder, description)

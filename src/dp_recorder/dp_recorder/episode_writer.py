@@ -128,7 +128,7 @@ class EpisodeWriter:
         """
         for message in messages:
             self.statistics[message.stream].add(
-                message.publish_time_ns, message.sequence, len(message.data)
+                message.publish_time_ns, message.sequence, len(message.data), message.log_time_ns
             )
         refused = self._queue.put_all(messages)
         for message in refused:
@@ -154,7 +154,9 @@ class EpisodeWriter:
         self._queue.close()
         self._thread.join()
         summaries = self.summaries
-        verdict = judge(self.streams, summaries, self._failure)
+        verdict = judge(
+            self.streams, summaries, self._failure, outcome=outcome, simulated=self._request.simulated
+        )
         self._describe_end(outcome, ended_ns, note, summaries, verdict)
         try:
             if self.folder.exists():

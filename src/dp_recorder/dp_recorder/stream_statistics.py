@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dp_recorder.duration_histogram import DurationHistogram
+
 NANOSECONDS = 1_000_000_000
 _GAP_PERIODS = 1.5
 
@@ -23,6 +25,8 @@ class StreamSummary:
         rate_hz: Mean rate by the stamps.
         max_gap_s: Longest interval between consecutive stamps, s.
         bytes: Size of all messages received.
+        jitter_s: 99th percentile of |interval - period| of the stamps, s, to 6 per cent; 0 without a rate.
+        delay_s: Median of receipt minus stamp, s, to 6 per cent; 0 where no receipt is known.
     """
 
     received: int
@@ -36,6 +40,8 @@ class StreamSummary:
     rate_hz: float
     max_gap_s: float
     bytes: int
+    jitter_s: float = 0.0
+    delay_s: float = 0.0
 
 
 class StreamStatistics:
@@ -55,6 +61,9 @@ class StreamStatistics:
         """
         self._gap_ns = int(_GAP_PERIODS * NANOSECONDS / expected_rate_hz) if expected_rate_hz else None
         self._rate_hz = expected_rate_hz
+        self._period_ns = round(NANOSECONDS / expected_rate_hz) if expected_rate_hz else 0
+        self._jitter = DurationHistogram()
+        self._delay = DurationHistogram()
         self._sequence_base = sequence_before
         self._sequence_last = sequence_before
         self._published_closed = 0
@@ -73,15 +82,18 @@ class StreamStatistics:
         """Messages received so far."""
         return self._received
 
-    def add(self, stamp_ns: int, sequence: int, size: int) -> None:
+    def add(self, stamp_ns: int, sequence: int, size: int, received_ns: int | None = None) -> None:
         """Count one message.
 
         Args:
             stamp_ns: Acquisition stamp, ns.
             sequence: The publisher's counter, starting at 1; 0 or less if the middleware gives none.
             size: Bytes.
+            received_ns: Receipt, on the clock of the stamps, ns; None if not known.
         """
         self._received += 1
+        if received_ns is not None:
+            self._delay.add(received_ns - stamp_ns)
         self._bytes += size
         self._count_sequence(sequence)
         if self._first_ns is None:
@@ -94,6 +106,8 @@ class StreamStatistics:
             return
         self._last_ns = stamp_ns
         self._max_gap_ns = max(self._max_gap_ns, gap_ns)
+        if self._period_ns:
+            self._jitter.add(abs(gap_ns - self._period_ns))
         if self._gap_ns is not None and self._rate_hz is not None and gap_ns > self._gap_ns:
             self._missing_stamps += max(1, round(gap_ns * self._rate_hz / NANOSECONDS) - 1)
 
@@ -149,4 +163,6 @@ class StreamStatistics:
             rate_hz=(in_order - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0,
             max_gap_s=self._max_gap_ns / NANOSECONDS,
             bytes=self._bytes,
+            jitter_s=self._jitter.quantile_ns(0.99) / NANOSECONDS,
+            delay_s=self._delay.quantile_ns(0.5) / NANOSECONDS,
         )

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dp_recorder.episode import NO_OUTCOME, UNLABELLED
 from dp_recorder.recorded_streams import RecordedStream
 from dp_recorder.stream_statistics import StreamSummary
 
 GOOD = "good"
 SUSPECT = "suspect"
 BAD = "bad"
+#: A stream's jitter is doubtful above half its period, and above this in any case, s.
+JITTER_FLOOR_S = 0.02
+#: A stamp may lie this far after its receipt (clocks of two machines), s.
+FUTURE_S = 0.02
 
 
 @dataclass(frozen=True)
@@ -20,40 +25,81 @@ class Verdict:
 
 
 def judge(
-    streams: Sequence[RecordedStream], summaries: Sequence[StreamSummary], failure: str | None
+    streams: Sequence[RecordedStream],
+    summaries: Sequence[StreamSummary],
+    failure: str | None,
+    *,
+    outcome: str = "",
+    simulated: bool = False,
 ) -> Verdict:
     """Judge an episode.
 
     Bad: the bag is incomplete (write failure, queue overflow, a required stream that never came).
-    Suspect: messages were lost or came out of order, or a required stream paused for longer than a policy
-    may bridge.
+    Suspect: messages were lost or came out of order; a required stream paused for longer than a policy may bridge,
+    or came unevenly, or by a clock that is not ours; nobody said how the episode ended.
 
     Args:
         streams: What was to be recorded.
         summaries: What was, in the same order.
         failure: Why writing failed; None if it did not.
+        outcome: The episode's label, one of ``OUTCOMES``; empty if that is not to be judged.
+        simulated: Receipts are by /clock, so that delays say nothing about the publishers' clocks.
     """
     bad: list[str] = [failure] if failure else []
-    suspect: list[str] = []
+    suspect: list[tuple[float, str]] = []
     for stream, summary in zip(streams, summaries, strict=True):
         if summary.dropped:
             bad.append(f"{stream.topic}: {summary.dropped} messages dropped, the queue was full")
         if stream.required and summary.received == 0:
             bad.append(f"{stream.topic}: nothing received")
-        suspect.extend(_doubts(stream, summary))
+        suspect.extend((share, f"{stream.topic}: {text}") for share, text in _doubts(stream, summary, simulated))
+    if outcome == UNLABELLED:
+        suspect.append((0.0, NO_OUTCOME))
+    doubts = tuple(text for _, text in sorted(suspect, key=lambda doubt: -doubt[0]))
     if bad:
-        return Verdict(BAD, tuple(bad + suspect))
-    return Verdict(SUSPECT if suspect else GOOD, tuple(suspect))
+        return Verdict(BAD, (*bad, *doubts))
+    return Verdict(SUSPECT if doubts else GOOD, doubts)
 
 
-def _doubts(stream: RecordedStream, summary: StreamSummary) -> list[str]:
+def jitter_limit_s(rate_hz: float) -> float:
+    """Jitter (99th percentile of |interval - period|) above which a stream is doubtful, s."""
+    return max(0.5 / rate_hz, JITTER_FLOOR_S)
+
+
+def _doubts(stream: RecordedStream, summary: StreamSummary, simulated: bool) -> list[tuple[float, str]]:
+    """Doubts about one stream, each with how bad it is: the multiple of what is allowed, or of one per cent lost."""
     doubts = []
     if summary.lost:
-        doubts.append(f"{stream.topic}: {summary.lost} of {summary.published} published messages lost")
-    if stream.required and summary.out_of_order:
-        doubts.append(f"{stream.topic}: {summary.out_of_order} stamps not after their predecessor")
-    if stream.required and stream.max_age_s is not None and summary.max_gap_s > stream.max_age_s:
-        doubts.append(
-            f"{stream.topic}: gap of {summary.max_gap_s:.3f} s between stamps, allowed {stream.max_age_s:.3f} s"
-        )
+        share = 100.0 * summary.lost / max(summary.published or 0, 1)
+        doubts.append((share, f"{summary.lost} of {summary.published} published messages lost"))
+    if not stream.required or summary.received == 0:
+        return doubts
+    if summary.out_of_order:
+        share = 100.0 * summary.out_of_order / summary.received
+        doubts.append((share, f"{summary.out_of_order} stamps not after their predecessor"))
+    allowed_s = stream.max_age_s
+    if allowed_s is not None and summary.max_gap_s > allowed_s:
+        text = f"gap of {summary.max_gap_s:.3f} s between stamps, allowed {allowed_s:.3f} s"
+        doubts.append((summary.max_gap_s / allowed_s, text))
+    if stream.rate_hz and summary.jitter_s > (limit_s := jitter_limit_s(stream.rate_hz)):
+        text = f"jitter of {1e3 * summary.jitter_s:.0f} ms (99th percentile), allowed {1e3 * limit_s:.0f} ms"
+        doubts.append((summary.jitter_s / limit_s, text))
+    if not simulated and (text := clock_problem(summary.delay_s, allowed_s)):
+        doubts.append((abs(summary.delay_s) / (allowed_s or 1.0), text))
     return doubts
+
+
+def clock_problem(delay_s: float, max_age_s: float | None) -> str:
+    """What is wrong with stamps that differ from their receipt by ``delay_s``; empty when nothing is.
+
+    Args:
+        delay_s: Median of receipt minus stamp, s.
+        max_age_s: Oldest sample that a policy uses, s; None: any.
+    """
+    if abs(delay_s) > 3600.0:
+        return f"stamps are {abs(delay_s):.3g} s {'behind' if delay_s > 0 else 'ahead of'} our clock: not ROS time"
+    if delay_s < -FUTURE_S:
+        return f"stamps lie {-delay_s:.3f} s in the future: the publisher's clock is ahead of ours"
+    if max_age_s is not None and delay_s > max_age_s:
+        return f"stamps are {delay_s:.3f} s old when received, allowed {max_age_s:.3f} s: late, or a clock behind ours"
+    return ""
