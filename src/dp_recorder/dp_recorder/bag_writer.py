@@ -5,23 +5,22 @@ hashes and offered QoS, and ``metadata.yaml`` of version 9. ``metadata.yaml`` ap
 a folder without it holds a bag whose writer was killed; every chunk flushed before is intact in it.
 """
 
-import os
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from mcap.writer import CompressionType, Writer
 
-from dp_recorder.atomic_file import write_text_atomically
+from dp_recorder.atomic_file import stage_text, sync_folder
+from dp_recorder.mcap_file import COMPRESSIONS, McapFile
 from dp_recorder.type_definitions import TypeDefinition
 
 METADATA_VERSION = 9
 ROS_DISTRO = "jazzy"
-_CHUNK_BYTES = 4 * 2**20
 _INFINITE = {"sec": 9223372036, "nsec": 854775807}
-_COMPRESSIONS = {"none": CompressionType.NONE, "zstd": CompressionType.ZSTD}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BagWriterError(ValueError):
@@ -120,27 +119,30 @@ class BagWriter:
         Raises:
             BagWriterError: If the compression is unknown or the folder already holds a bag.
         """
-        if compression not in _COMPRESSIONS:
-            raise BagWriterError(f"compression {compression!r} is none of {', '.join(_COMPRESSIONS)}")
+        if compression not in COMPRESSIONS:
+            raise BagWriterError(f"compression {compression!r} is none of {', '.join(COMPRESSIONS)}")
         self.folder = Path(folder)
         self.path = self.folder / f"{self.folder.name}_0.mcap"
         self._custom_data = dict(custom_data or {})
         self._topics: list[_Topic] = []
         self._schemas: dict[str, int] = {}
-        self._start_ns: int | None = None
+        self._start_ns = 0
         self._end_ns = 0
         self._message_count = 0
         self._closed = False
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._file = self.path.open("xb")
+            self._file = McapFile(self.path, compression=compression, profile="ros2", library=library)
         except FileExistsError as error:
             raise BagWriterError(f"{self.path} exists already; a bag is never overwritten") from error
-        self._writer = Writer(self._file, chunk_size=_CHUNK_BYTES, compression=_COMPRESSIONS[compression])
-        self._writer.start(profile="ros2", library=library)
-        for name, pairs in (embedded or {}).items():
-            self._writer.add_metadata(name, dict(pairs))
-        self._file.flush()
+        try:
+            for name, pairs in (embedded or {}).items():
+                self._file.add_metadata(name, pairs)
+            self.flush(durable=True)
+            sync_folder(self.folder)
+        except OSError:
+            self._file.disk.abandon()
+            raise
 
     def add_topic(self, name: str, definition: TypeDefinition, qos: Sequence[OfferedQos] = ()) -> int:
         """Add a topic.
@@ -159,14 +161,14 @@ class BagWriter:
         if any(topic.name == name for topic in self._topics):
             raise BagWriterError(f"topic {name} was added to {self.path} before")
         if definition.name not in self._schemas:
-            self._schemas[definition.name] = self._writer.register_schema(
+            self._schemas[definition.name] = self._file.add_schema(
                 definition.name, definition.encoding, definition.text.encode()
             )
         topic = _Topic(name, definition, list(qos))
         profiles = yaml.safe_dump([profile.to_dict() for profile in topic.qos], sort_keys=False)
         metadata = {"offered_qos_profiles": profiles, "topic_type_hash": definition.type_hash}
         self._topics.append(topic)
-        return self._writer.register_channel(name, "cdr", self._schemas[definition.name], metadata)
+        return self._file.add_channel(name, "cdr", self._schemas[definition.name], metadata)
 
     def write(
         self, channel: int, data: bytes, log_time_ns: int, publish_time_ns: int, sequence: int = 0
@@ -180,50 +182,104 @@ class BagWriter:
             publish_time_ns: Time by the source, ns.
             sequence: The publisher's counter, if known.
         """
-        self._writer.add_message(channel, log_time_ns, data, publish_time_ns, sequence & 0xFFFFFFFF)
-        self._topics[channel - 1].message_count += 1
-        self._message_count += 1
-        if self._start_ns is None or log_time_ns < self._start_ns:
-            self._start_ns = log_time_ns
-        self._end_ns = max(self._end_ns, log_time_ns)
+        self._file.write(channel, data, log_time_ns, publish_time_ns, sequence & 0xFFFFFFFF)
 
     def flush(self, durable: bool = False) -> None:
         """Finish the open chunk and hand it to the operating system, from where no kill can take it.
 
         Args:
             durable: Also wait until it is on the disk, from where no power cut can take it.
+
+        Raises:
+            OSError: The disk has failed.
         """
-        self._writer.flush()
-        if durable:
-            os.fdatasync(self._file.fileno())
+        self.flush_soon(durable)
+        self._file.disk.wait()
+
+    def flush_soon(self, durable: bool = True) -> None:
+        """What ``flush`` does, by the disk's thread: returns at once, a failure shows at a later call.
+
+        Raises:
+            OSError: The disk has failed.
+        """
+        self._file.submit(durable)
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes handed to the operating system so far."""
+        return self._file.disk.written
+
+    @property
+    def disk_delay_s(self) -> float:
+        """How long data waits for the disk, s: by the last flush, or the present one if it takes longer."""
+        return self._file.disk.sync_delay_s
+
+    def topic_counts(self) -> dict[str, int]:
+        """Messages in the bag by topic."""
+        counts = self._file.message_counts()
+        return {topic.name: counts[channel] for channel, topic in enumerate(self._topics, 1)}
 
     def close(self) -> BagSummary:
-        """Write index, footer and ``metadata.yaml``; calling again returns the same summary."""
+        """Write index, footer and ``metadata.yaml``; calling again returns the same summary.
+
+        Raises:
+            OSError: The disk has failed; ``salvage`` may still finish the bag.
+        """
         if not self._closed:
-            self._closed = True
-            information = self._information()
-            dumped = yaml.safe_dump(information, sort_keys=False)
-            self._writer.flush()
-            self._writer.add_metadata("rosbag2", {"serialized_metadata": dumped})
-            self._writer.finish()
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            text = yaml.safe_dump({"rosbag2_bagfile_information": information}, sort_keys=False)
-            write_text_atomically(self.folder / "metadata.yaml", text)
+            self._finish()
         return self._summary()
+
+    def salvage(self) -> BagSummary | None:
+        """After a failure: give back the end of the bag until what remains fits the disk, and close that.
+
+        Returns:
+            What the bag holds now; None if it could not be finished. It then stays readable as a stream.
+        """
+        try:
+            while not self._closed and self._file.give_back():
+                try:
+                    self._finish()
+                except OSError as error:
+                    if error.errno not in _FULL:
+                        break
+        except OSError:
+            pass
+        if self._closed:
+            return self._summary()
+        self.abandon()
+        return None
 
     def abandon(self) -> None:
         """Close the file without finishing it, as after a disk error; it stays readable as a stream."""
-        self._closed = True
+        if not self._closed:
+            self._closed = True
+            self._file.disk.abandon()
+
+    def _finish(self) -> None:
+        self._file.finish_chunk()
+        counts = self.topic_counts()
+        for topic in self._topics:
+            topic.message_count = counts[topic.name]
+        self._message_count = sum(counts.values())
+        self._start_ns, self._end_ns = self._file.span_ns()
+        information = self._information()
+        dumped = yaml.safe_dump(information, sort_keys=False)
+        self._file.add_metadata("rosbag2", {"serialized_metadata": dumped})
+        text = yaml.safe_dump({"rosbag2_bagfile_information": information}, sort_keys=False)
+        path = self.folder / "metadata.yaml"
+        # First all that a full disk may refuse, then the rename that needs no room.
+        staged = stage_text(path, text)
         try:
-            self._file.close()
+            self._file.finish()
         except OSError:
-            # Closing flushes, and what failed to be written before fails again.
-            self._file.raw.close()
+            staged.unlink()
+            raise
+        self._closed = True
+        staged.replace(path)
+        sync_folder(self.folder)
 
     def _information(self) -> dict[str, Any]:
-        start = {"nanoseconds_since_epoch": self._start_ns or 0}
+        start = {"nanoseconds_since_epoch": self._start_ns}
         duration = {"nanoseconds": self._duration_ns}
         return {
             "version": METADATA_VERSION,
@@ -249,14 +305,14 @@ class BagWriter:
 
     @property
     def _duration_ns(self) -> int:
-        return max(0, self._end_ns - self._start_ns) if self._start_ns is not None else 0
+        return self._end_ns - self._start_ns
 
     def _summary(self) -> BagSummary:
         return BagSummary(
             folder=self.folder,
             message_count=self._message_count,
             bytes=self.path.stat().st_size,
-            start_ns=self._start_ns or 0,
+            start_ns=self._start_ns,
             duration_ns=self._duration_ns,
             topic_counts={topic.name: topic.message_count for topic in self._topics},
         )
