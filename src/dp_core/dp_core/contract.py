@@ -22,6 +22,7 @@ from dp_core.configuration import ConfigurationError, build_dataclass, require_c
 from dp_core.impedance import ImpedanceGains
 from dp_core.limits import MotionLimits, SafetySpec
 from dp_core.robot_spec import RobotSpec
+from dp_core.teleop_spec import TeleopSpec as TeleopSpec
 
 REQUIRED_STREAMS = ("joint_states", "ee_pose", "gripper", "command")
 
@@ -161,40 +162,6 @@ class ControlSpec:
 
 
 @dataclass(frozen=True)
-class TeleopSpec:
-    """The SpaceMouse mapping; axes are in [-1, 1].
-
-    ``axis_signs``: +1 or -1 for x, y, z, roll, pitch, yaw. ``frame``: base or tool. ``clutch_button``: index of a
-    button that must be held to move, or -1 for none. ``device``: topic (spacenav/joy) or spacenavd (socket).
-    """
-
-    device: str = "topic"
-    deadband: float = 0.05
-    expo: float = 0.0
-    linear_scale_m_s: float = 0.25
-    angular_scale_rad_s: float = 1.0
-    axis_signs: tuple[int, int, int, int, int, int] = (1, 1, 1, 1, 1, 1)
-    frame: str = "base"
-    gripper_button: int = 0
-    clutch_button: int = -1
-    button_debounce_s: float = 0.15
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require_choice("device", self.device, ("topic", "spacenavd"))
-        require_range("deadband", self.deadband, 0, 0.9)
-        require_range("expo", self.expo, 0, 1)
-        require_range("linear_scale_m_s", self.linear_scale_m_s, 1e-3, 2, "m/s")
-        require_range("angular_scale_rad_s", self.angular_scale_rad_s, 1e-3, 6, "rad/s")
-        for sign in self.axis_signs:
-            require_choice("axis_signs", sign, (1, -1))
-        require_choice("frame", self.frame, ("base", "tool"))
-        require_range("gripper_button", self.gripper_button, 0, 63)
-        require_range("clutch_button", self.clutch_button, -1, 63)
-        require_range("button_debounce_s", self.button_debounce_s, 0, 2, "s")
-
-
-@dataclass(frozen=True)
 class ObservationSpec:
     """What the policy sees: cameras in this order, resized to image_width x image_height, and proprioception."""
 
@@ -247,10 +214,6 @@ class Contract:
             raise ConfigurationError("safety.force_limit_N: needs streams.wrench, which is missing")
         if self.safety.dead_man and self.teleop.clutch_button < 0:
             raise ConfigurationError("safety.dead_man: needs teleop.clutch_button, the button to be held")
-        if self.teleop.clutch_button == self.teleop.gripper_button:
-            raise ConfigurationError(
-                f"teleop.clutch_button: {self.teleop.clutch_button} is teleop.gripper_button too; give each its own"
-            )
         table, top = self.safety.table_height_m, self.limits.workspace_max_m[2]
         if table is not None and table >= top:
             raise ConfigurationError(
