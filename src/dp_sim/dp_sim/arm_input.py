@@ -21,6 +21,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from dp_ros import qos
 from dp_sim.arm_controllers import ArmController, BadTargetError, EffortArm, ImpedanceArm
+from dp_sim.delays import DelayLine
 from dp_sim.franka import ARM_JOINTS
 from dp_sim.joint_path import JointPoint
 
@@ -43,16 +44,24 @@ class ArmInput:
         contract: names the controller, its topic and the frames.
         on_answer: told the time (ns) of the tick that a command answers.
         refuse: told in words why a command was not taken.
+        delay_ms: the arm takes a command this much later, in physics time.
     """
 
     def __init__(
-        self, node: Node, contract: Contract, on_answer: Callable[[int], None], refuse: Callable[[str], None]
+        self,
+        node: Node,
+        contract: Contract,
+        on_answer: Callable[[int], None],
+        refuse: Callable[[str], None],
+        delay_ms: int = 0,
     ) -> None:
         self._base_frame = contract.base_frame
         self._controller_name = contract.robot.resolved_controller
         self._on_answer, self._refuse = on_answer, refuse
         self._lock = threading.Lock()
         self._newest: tuple[int, Any] | None = None
+        self._delay_ms = delay_ms
+        self._line: DelayLine[tuple[int, Any]] = DelayLine()
         self._tick_ns = 0
         message, topic = _TOPICS[self._controller_name]
         self.topic = contract.robot.topic or topic
@@ -74,21 +83,31 @@ class ArmInput:
             self._newest = (t_ns, message)
         self._on_answer(t_ns)
 
-    def apply(self, controller: ArmController, oldest_ns: int) -> None:
-        """Hand the newest command on, unless it is older than `oldest_ns`. Raises `BadTargetError`."""
+    def take(self, t_ms: int) -> None:
+        """Take the newest command in, before the tick that begins at `t_ms`."""
         with self._lock:
             newest, self._newest = self._newest, None
-        if newest is None or newest[0] < oldest_ns:
-            return
-        message = newest[1]
-        if isinstance(controller, ImpedanceArm):
-            controller.set_pose(pose_to_array(message.pose))
-        elif isinstance(controller, EffortArm):
-            controller.set_effort(message.data)
-        elif isinstance(message, JointTrajectory):
-            controller.set_trajectory(trajectory_points(message, newest[0]))
-        else:
-            controller.set_joints(message.data)
+        if newest is not None:
+            self._line.put(t_ms + self._delay_ms, newest)
+
+    @property
+    def next_ms(self) -> int:
+        """When the next command is due."""
+        return self._line.next_ms
+
+    def apply(self, controller: ArmController, t_ms: int, oldest_ns: int) -> None:
+        """Hand on the commands that are due, except those older than `oldest_ns`. Raises `BadTargetError`."""
+        for _, (sent_ns, message) in self._line.take(t_ms):
+            if sent_ns < oldest_ns:
+                continue
+            if isinstance(controller, ImpedanceArm):
+                controller.set_pose(pose_to_array(message.pose))
+            elif isinstance(controller, EffortArm):
+                controller.set_effort(message.data)
+            elif isinstance(message, JointTrajectory):
+                controller.set_trajectory(trajectory_points(message, sent_ns))
+            else:
+                controller.set_joints(message.data)
 
 
 def trajectory_points(message: JointTrajectory, now_ns: int) -> list[JointPoint]:

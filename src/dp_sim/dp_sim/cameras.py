@@ -19,6 +19,7 @@ BACKENDS = ("egl", "osmesa")
 DEBIAN_PACKAGES = "libegl1 libgl1-mesa-dri (EGL) or libosmesa6 (OSMesa)"
 _HIDDEN_GROUPS = (3, 4, 5)
 _PROBE_TIMEOUT_S = 60.0
+_MOST_GEOMS = 400
 _PROBE = """
 import mujoco
 from dp_sim.cameras import CameraRenderer
@@ -114,7 +115,7 @@ class CameraRenderer:
         self._model = model
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        self._scene = mujoco.MjvScene(model, maxgeom=200)
+        self._scene = mujoco.MjvScene(model, maxgeom=_MOST_GEOMS)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = False
         self._option = mujoco.MjvOption()

@@ -64,7 +64,12 @@ class SimulatedCell:
     """
 
     def __init__(
-        self, task: Task | str, seed: int = 0, gains: ImpedanceGains | None = None, robot: RobotSpec | None = None
+        self,
+        task: Task | str,
+        seed: int = 0,
+        gains: ImpedanceGains | None = None,
+        robot: RobotSpec | None = None,
+        clock_code: bool = False,
     ) -> None:
         """Build the model and reset it with `seed`. Raises `UnknownTaskError`.
 
@@ -73,11 +78,12 @@ class SimulatedCell:
             seed: of the first episode.
             gains: of the impedance law.
             robot: decides what the arm listens to (`back_end`) and whether it carries itself (`gravity`).
+            clock_code: a screen before each camera, see `dp_sim.clock_code`.
         """
         robot = robot or RobotSpec()
         self.task = load_task(task) if isinstance(task, str) else task
         self._carries_itself = robot.back_end == "effort" and robot.gravity == "robot"
-        self.model = build_model(self.task, self._carries_itself)
+        self.model = build_model(self.task, self._carries_itself, clock_code)
         self.data = mujoco.MjData(self.model)
         self.t_ms = 0
         self._site = self.model.site(TCP_SITE).id

@@ -26,13 +26,16 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Joy
 
-from dp_msgs.msg import CommandState, GripperCommand
+from dp_msgs.msg import CommandState
 from dp_msgs.srv import ResetScene
 from dp_ros import qos
 from dp_sim.arm_controllers import EffortArm
 from dp_sim.arm_input import ArmInput
-from dp_sim.cameras import CameraRenderer, choose_backend
+from dp_sim.camera_feed import CameraFeed
+from dp_sim.cameras import choose_backend
 from dp_sim.cell import BadTargetError, SimulatedCell
+from dp_sim.delay_parameters import declare_delays
+from dp_sim.gripper_input import GripperInput
 from dp_sim.lock_step import LockStep, WallPace
 from dp_sim.publishing import NS_PER_MS, CellPublisher
 from dp_sim.push_input import PushInput
@@ -52,22 +55,24 @@ class SimNode(Node):
         super().__init__("sim")
         self._contract = declare_contract(self)
         task = load_task(str(declare(self, "task", "place", "Task of the cell: a file of dp_sim.tasks.")))
-        seed = int(declare(self, "seed", 0, "Seed of the first scene.", low=0, high=2**31))
+        self._seed = seed = int(declare(self, "seed", 0, "Seed of the first scene.", low=0, high=2**31))
         what = "Simulated seconds per second of wall time; 0 is as fast as possible."
         self._rate = float(declare(self, "rate", 1.0, what, low=0, high=100))
         self._lock_step = bool(declare(self, "lock_step", False, "Wait for control's answer to every tick."))
         with_cameras = bool(declare(self, "cameras", True, "Render and publish the cameras of the contract."))
         self._tick_ms = tick_ms(self._contract)
-        self._cell = SimulatedCell(task, seed, self._contract.impedance, self._contract.robot)
+        camera_periods_ms(self._contract)
+        self._delays = declare_delays(self, tuple(self._contract.cameras) if with_cameras else ())
+        clock_code = self._delays.clock_code_period_s > 0.0
+        self._cell = SimulatedCell(task, seed, self._contract.impedance, self._contract.robot, clock_code)
         # A torque law needs the joints of this tick, not those of the one before.
         self._joints_first = isinstance(self._cell.controller, EffortArm)
-        self._cameras = self._check_cameras() if with_cameras else {}
-        if self._cameras:
+        self._check_cameras()
+        if self._delays.cameras:
             choose_backend()
-        self._publisher = CellPublisher(self, self._contract, task.name, task.objects, tuple(self._cameras))
+        self._publisher = CellPublisher(self, self._contract, task.name, task.objects, tuple(self._delays.cameras))
         self._publisher.reset(seed, self._tick_ms * NS_PER_MS)
         self._lock = threading.Lock()
-        self._grippers: list[GripperCommand] = []
         self._resets: list[tuple[int, Future]] = []
         self._reset_ns = 0
         self._partners = LockStep()
@@ -83,21 +88,23 @@ class SimNode(Node):
         # A crash of the loop must end the process, not leave a silent node.
         self._thread = start_worker(self, "physics", self._loop)
 
-    def _check_cameras(self) -> dict[str, int]:
-        """Period of each camera of the contract in milliseconds."""
+    def _check_cameras(self) -> None:
+        """Refuse a camera that the cell does not have."""
         known = [self._cell.model.camera(index).name for index in range(self._cell.model.ncam)]
-        for name in self._contract.cameras:
+        for name in self._delays.cameras:
             if name not in known:
                 raise ConfigurationError(
                     f"cameras.{name}: the simulated cell has no such camera; valid: {', '.join(known)}"
                 )
-        return camera_periods_ms(self._contract)
 
     def _make_subscriptions(self) -> None:
         partners = self._partners
-        self._arm = ArmInput(self, self._contract, lambda t_ns: partners.note("target", t_ns), self._refuse)
+        delays = self._delays
+        self._arm = ArmInput(
+            self, self._contract, lambda t_ns: partners.note("target", t_ns), self._refuse, delays.command_ms
+        )
+        self._gripper = GripperInput(self, delays.gripper_ms)
         self._push = PushInput(self, self._contract.base_frame, self._refuse)
-        self.create_subscription(GripperCommand, "gripper/command", self._on_gripper, qos.STATE)
         # Its own group: a reset that waits for the loop must not keep out the answers that the loop waits for.
         self.create_service(ResetScene, "sim/reset", self._on_reset, callback_group=ReentrantCallbackGroup())
         if self._lock_step:
@@ -105,10 +112,6 @@ class SimNode(Node):
             self.create_subscription(CommandState, self._command_topic, self._on_command, qos.STATE)
             self.create_subscription(Joy, "spacenav/joy", self._on_hand("joy"), qos.STATE)
             self.create_subscription(TwistStamped, "teleop/twist", self._on_hand("twist"), qos.STATE)
-
-    def _on_gripper(self, message: GripperCommand) -> None:
-        with self._lock:
-            self._grippers.append(message)
 
     def _on_command(self, message: CommandState) -> None:
         self._mode = int(message.mode)
@@ -131,26 +134,25 @@ class SimNode(Node):
         self.get_logger().error(f"command refused: {problem}", throttle_duration_sec=2.0)
 
     def _loop(self) -> None:
-        sizes = {
-            name: (self._contract.cameras[name].width, self._contract.cameras[name].height) for name in self._cameras
-        }
-        renderer = CameraRenderer(self._cell.model, sizes) if sizes else None
+        delays = self._delays
+        feed = CameraFeed(
+            self._cell, self._contract, delays.cameras, self._seed, delays.clock_code_period_s, self._publisher.image
+        )
         pace = WallPace(self._tick_ms / 1000.0)
         tick, reported_s, reported_ms = 0, time.monotonic(), 0
         while not self._closed.is_set():
             if self._lock_step and tick % (PARTNER_CHECK_MS // self._tick_ms) == 0:
                 self._find_partners()
             self._take_requests()
-            self._cell.step(self._tick_ms)
-            self._publish(renderer)
+            self._advance(feed)
+            self._publish(feed)
             pace.wait(self._answered_rate())
             tick += 1
             elapsed_s = time.monotonic() - reported_s
             if elapsed_s >= DIAGNOSTICS_PERIOD_S:
                 self._report((self._cell.t_ms - reported_ms) / 1000.0 / elapsed_s, pace.restarts)
                 reported_s, reported_ms = reported_s + elapsed_s, self._cell.t_ms
-        if renderer is not None:
-            renderer.close()
+        feed.close()
 
     def _report(self, speed: float, restarts: int) -> None:
         """Publish diagnostics: speed relative to real time, lost schedule, unanswered ticks."""
@@ -165,10 +167,9 @@ class SimNode(Node):
         self._diagnostics.publish(message)
 
     def _take_requests(self) -> None:
-        """Apply resets, then the newest commands of the present scene."""
+        """Apply resets, take the newest commands in."""
         with self._lock:
             resets, self._resets = self._resets, []
-            grippers, self._grippers = self._grippers, []
         for seed, future in resets:
             self._cell.reset(seed)
             self._reset_ns = (self._cell.t_ms + self._tick_ms) * NS_PER_MS
@@ -177,16 +178,26 @@ class SimNode(Node):
             if self.executor is not None:
                 # A suspended service callback goes on at the executor's next event: be that event.
                 self.executor.wake()
-        try:
-            self._arm.apply(self._cell.controller, self._reset_ns)
-            for gripper in grippers:
-                if stamp_to_ns(gripper.header.stamp) >= self._reset_ns:
-                    self._cell.set_gripper(gripper.width, gripper.speed, gripper.force)
-        except BadTargetError as error:
-            self._refuse(str(error))
+        self._arm.take(self._cell.t_ms)
+        self._gripper.take(self._cell.t_ms)
         self._push.apply(self._cell)
 
-    def _publish(self, renderer: CameraRenderer | None) -> None:
+    def _advance(self, feed: CameraFeed) -> None:
+        """One tick of physics, with a stop where a delayed command or an exposure falls within it."""
+        cell = self._cell
+        end_ms = cell.t_ms + self._tick_ms
+        while cell.t_ms < end_ms:
+            try:
+                self._arm.apply(cell.controller, cell.t_ms, self._reset_ns)
+                self._gripper.apply(cell, self._reset_ns)
+            except BadTargetError as error:
+                self._refuse(str(error))
+            next_ms = min(end_ms, self._arm.next_ms, self._gripper.next_ms, feed.next_ms)
+            cell.step(max(0, next_ms - cell.t_ms))
+            if cell.t_ms < end_ms:
+                feed.expose()
+
+    def _publish(self, feed: CameraFeed) -> None:
         """Publish the tick; what control needs and the clock come first, so that it works while the rest is made."""
         cell, publisher = self._cell, self._publisher
         t_ns = cell.t_ms * NS_PER_MS
@@ -201,9 +212,8 @@ class SimNode(Node):
             publisher.scene(cell.object_poses(), cell.status)
         if not self._joints_first:
             publisher.joints(state)
-        for name, period_ms in self._cameras.items():
-            if renderer is not None and cell.t_ms % period_ms == 0:
-                publisher.image(name, renderer.render(cell.data, name))
+        feed.expose()
+        feed.deliver()
 
     def _find_partners(self) -> None:
         self._expects_command = self.count_publishers(self._command_topic) > 0

@@ -88,7 +88,6 @@ class CellPublisher:
         camera = contract.cameras[name]
         message = Image()
         message.header.frame_id = f"{name}_color_optical_frame"
-        message.header.stamp = self._stamp
         message.height, message.width, message.step = camera.height, camera.width, 3 * camera.width
         message.encoding, message.is_bigendian = "rgb8", 0
         return message
@@ -130,11 +129,13 @@ class CellPublisher:
         self._send("joint_states", joints)
         self._send("wrench", self._wrench)
 
-    def image(self, name: str, picture: NDArray[np.uint8]) -> None:
-        """Publish a picture (H, W, 3) uint8 RGB rendered at the tick's time."""
+    def image(self, name: str, picture: NDArray[np.uint8], stamp_ms: int) -> None:
+        """Publish a picture (H, W, 3) uint8 RGB with a stamp of its own."""
         data = array("B")
         data.frombytes(picture.data)
         self._images[name].data = data
+        stamp = self._images[name].header.stamp
+        stamp.sec, stamp.nanosec = stamp_ms // 1000, stamp_ms % 1000 * NS_PER_MS
         self._send(f"camera {name}", self._images[name])
 
     def reset(self, seed: int, t_ns: int) -> None:

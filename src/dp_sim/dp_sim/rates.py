@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dp_core.configuration import ConfigurationError
+from dp_core.configuration import ConfigurationError, require_range
 from dp_core.contract import Contract
 
 STATE_STREAMS = ("joint_states", "ee_pose", "wrench", "gripper")
@@ -27,12 +27,16 @@ def stream_periods_ms(contract: Contract) -> dict[str, int]:
     }
 
 
-def camera_periods_ms(contract: Contract) -> dict[str, int]:
-    """Period of each camera of the contract, ms. Raises `ConfigurationError` as `tick_ms`."""
-    tick = tick_ms(contract)
-    return {
-        name: _whole_ms(f"cameras.{name}.rate_hz", camera.rate_hz, tick) for name, camera in contract.cameras.items()
-    }
+def camera_periods_ms(contract: Contract) -> dict[str, float]:
+    """Period of each camera of the contract, ms; pictures are taken at the nearest whole millisecond.
+
+    Raises:
+        ConfigurationError: more than one picture in a tick; names the highest rate.
+    """
+    highest_hz = 1000.0 / tick_ms(contract)
+    for name, camera in contract.cameras.items():
+        require_range(f"cameras.{name}.rate_hz", camera.rate_hz, 0.1, highest_hz, "Hz (control.rate_hz)")
+    return {name: 1000.0 / camera.rate_hz for name, camera in contract.cameras.items()}
 
 
 def _whole_ms(key: str, rate_hz: float, tick: int) -> int:

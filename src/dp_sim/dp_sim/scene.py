@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from dp_sim.clock_code import add_clock_code
 from dp_sim.franka import HAND_BODY, add_franka
 
 if TYPE_CHECKING:
@@ -24,8 +25,11 @@ _TABLE = (0.36, 0.44, 0.55, 1.0)
 _MAX_IMAGE_PX = (640, 480)
 
 
-def build_model(task: Task, compensates_gravity: bool = False) -> mujoco.MjModel:
-    """Compile robot (see `add_franka`), table, cameras and the additions of `task`."""
+def build_model(task: Task, compensates_gravity: bool = False, clock_code: bool = False) -> mujoco.MjModel:
+    """Compile robot (see `add_franka`), table, cameras and the additions of `task`.
+
+    `clock_code` puts a screen before each camera, see `dp_sim.clock_code`.
+    """
     spec = mujoco.MjSpec()
     spec.modelname = f"cell_{task.name}"
     _set_physics(spec)
@@ -41,6 +45,9 @@ def build_model(task: Task, compensates_gravity: bool = False) -> mujoco.MjModel
     )
     _add_cameras(spec)
     task.add_to(spec)
+    if clock_code:
+        for camera in (FRONT_CAMERA, WRIST_CAMERA):
+            add_clock_code(spec, camera)
     return spec.compile()
 
 
