@@ -2,16 +2,14 @@
 
 import dataclasses
 import json
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_core.images import encode_jpeg, image_from_bytes
-
-from dp_recorder.bag_writer import BagWriter, OfferedQos
+from dp_recorder.bag_pipeline import BagPipeline, OfferedQosSource, compress_image
+from dp_recorder.bag_writer import BagWriter
 from dp_recorder.episode import (
     DISCARD,
     OUTCOMES,
@@ -23,12 +21,11 @@ from dp_recorder.episode import (
 )
 from dp_recorder.message_queue import MessageQueue, QueuedMessage
 from dp_recorder.recorded_streams import RecordedStream
-from dp_recorder.serialized_message import SerializedMessageError, read_image, write_compressed_image
 from dp_recorder.stream_statistics import StreamStatistics, StreamSummary
 from dp_recorder.type_definitions import load_type_definition
 from dp_recorder.verdict import Verdict, judge
 
-OfferedQosSource = Callable[[int], Sequence[OfferedQos]]
+__all__ = ["ClosedEpisode", "EpisodeWriter", "OfferedQosSource", "compress_image"]
 
 
 @dataclass(frozen=True)
@@ -76,18 +73,15 @@ class EpisodeWriter:
         """
         self.streams = tuple(streams)
         self._request = request
-        self._offered_qos = offered_qos
         self._queue = queue if queue is not None else MessageQueue()
-        self._flush_period_s = flush_period_s
-        self._failure: str | None = None
-        self._bag_bytes = 0
         self._end: tuple[str, int, str] | None = None
         before = sequences_before if sequences_before is not None else [None] * len(self.streams)
         self.statistics = tuple(
             StreamStatistics(stream.rate_hz, sequence)
             for stream, sequence in zip(self.streams, before, strict=True)
         )
-        self._definitions = [load_type_definition(stream.bag_type_name) for stream in self.streams]
+        for stream in self.streams:
+            load_type_definition(stream.bag_type_name)  # a type that is not installed leaves no folder behind
         self.folder = create_episode_folder(Path(request.directory), request.task)
         self.episode_id = self.folder.name
         self.started_ns = started_ns
@@ -95,10 +89,15 @@ class EpisodeWriter:
         write_episode_file(self.folder, self._description)
         embedded = {"episode": {"episode.json": json.dumps(self._description)}}
         custom = {"episode_id": self.episode_id, "contract_hash": request.contract_hash}
-        self._bag = BagWriter(self.folder, compression=compression, custom_data=custom, embedded=embedded)
-        self._channels: dict[int, int] = {}
-        self._thread = threading.Thread(target=self._run, name=f"write {self.episode_id}", daemon=True)
-        self._thread.start()
+        bag = BagWriter(self.folder, compression=compression, custom_data=custom, embedded=embedded)
+        self._pipeline = BagPipeline(
+            bag,
+            self._queue,
+            self.streams,
+            namespace=request.namespace,
+            offered_qos=offered_qos,
+            flush_period_s=flush_period_s,
+        )
 
     @property
     def task(self) -> str:
@@ -108,7 +107,22 @@ class EpisodeWriter:
     @property
     def failure(self) -> str | None:
         """Why writing stopped; None while it works."""
-        return self._failure
+        return self._pipeline.failure
+
+    @property
+    def queue_share(self) -> float:
+        """How full the queue is, by messages or by bytes, in [0, 1]; at 1 messages are dropped."""
+        return self._queue.share
+
+    @property
+    def written_bytes_per_s(self) -> float:
+        """Bytes written to the bag per second over the last two seconds."""
+        return self._pipeline.bytes_per_s
+
+    @property
+    def flush_delay_s(self) -> float:
+        """How long data waits for the disk, s; above the flush period the disk is too slow for what is recorded."""
+        return self._pipeline.flush_delay_s
 
     @property
     def queue_high_water(self) -> tuple[int, int]:
@@ -152,10 +166,11 @@ class EpisodeWriter:
             raise EpisodeError(f"outcome {outcome!r} is none of {', '.join(OUTCOMES)}")
         self._end = outcome, ended_ns, note = self._end or (outcome, ended_ns, note)
         self._queue.close()
-        self._thread.join()
+        bag_bytes, in_bag = self._pipeline.join()
+        self._count_unwritten(in_bag)
         summaries = self.summaries
         verdict = judge(
-            self.streams, summaries, self._failure, outcome=outcome, simulated=self._request.simulated
+            self.streams, summaries, self.failure, outcome=outcome, simulated=self._request.simulated
         )
         self._describe_end(outcome, ended_ns, note, summaries, verdict)
         try:
@@ -166,7 +181,7 @@ class EpisodeWriter:
         except OSError as error:
             # A full disk: the file of the start stays, which says that the episode was not closed.
             verdict = Verdict("bad", (*verdict.reasons, f"episode file not written: {error}"))
-        return ClosedEpisode(self.episode_id, self.folder, outcome, verdict, summaries, self._bag_bytes)
+        return ClosedEpisode(self.episode_id, self.folder, outcome, verdict, summaries, bag_bytes)
 
     def _describe_end(
         self, outcome: str, ended_ns: int, note: str, summaries: Sequence[StreamSummary], verdict: Verdict
@@ -188,55 +203,11 @@ class EpisodeWriter:
             },
         )
 
-    def _run(self) -> None:
-        """Writing thread: drain, write, flush, until closed or the disk refuses; then finish the bag.
-
-        The bag is finished here because no signal interrupts this thread.
-        """
-        flushed_s = time.monotonic()
-        try:
-            while not self._queue.finished:
-                for message in self._queue.take_all(self._flush_period_s):
-                    self._write(message)
-                now_s = time.monotonic()
-                if now_s - flushed_s >= self._flush_period_s:
-                    self._bag.flush(durable=True)
-                    flushed_s = now_s
-            self._bag_bytes = self._bag.close().bytes
-        except Exception as error:
-            # Whatever happens here must reach the operator; the queue then counts all that follows as dropped.
-            self._failure = f"writing stopped: {error}"
-            self._queue.close()
-            self._bag.abandon()
-            self._bag_bytes = self._bag.path.stat().st_size
-
-    def _write(self, message: QueuedMessage) -> None:
-        channel = self._channels.get(message.stream)
-        stream = self.streams[message.stream]
-        if channel is None:
-            name = f"{self._request.namespace.rstrip('/')}/{stream.bag_topic}"
-            definition = self._definitions[message.stream]
-            channel = self._bag.add_topic(name, definition, self._offered_qos(message.stream))
-            self._channels[message.stream] = channel
-        data = message.data
-        if stream.recording == "jpeg":
-            data = compress_image(data, stream.jpeg_quality)
-        self._bag.write(channel, data, message.log_time_ns, message.publish_time_ns, message.sequence)
-
-
-def compress_image(message: bytes, quality: int) -> bytes:
-    """Turn a serialized ``sensor_msgs/Image`` into a ``sensor_msgs/CompressedImage``, header kept.
-
-    Raises:
-        SerializedMessageError: If it is not an 8-bit colour image.
-    """
-    image = read_image(message)
-    try:
-        pixels = image_from_bytes(image.data, image.width, image.height, image.encoding, image.step)
-    except ValueError as error:
-        raise SerializedMessageError(f"{image.frame_id}: {error}") from error
-    image_format = f"{image.encoding}; jpeg compressed bgr8"
-    return write_compressed_image(image.stamp_ns, image.frame_id, image_format, encode_jpeg(pixels, quality))
+    def _count_unwritten(self, in_bag: Counter[int]) -> None:
+        """Count as dropped what was received and is not in the bag, so that the two always add up."""
+        for index, statistics in enumerate(self.statistics):
+            summary = statistics.summary()
+            statistics.add_dropped(summary.received - summary.dropped - in_bag[index])
 
 
 def _describe_stream(stream: RecordedStream, summary: StreamSummary) -> dict[str, Any]:

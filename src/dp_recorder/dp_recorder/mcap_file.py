@@ -301,7 +301,8 @@ class McapFile:
         for opcode, records in groups:
             part = b"".join(_encode(record) for record in records)
             if part:
-                offsets.append(_encode(SummaryOffset(group_opcode=opcode, group_start=position, group_length=len(part))))
+                offset = SummaryOffset(group_opcode=opcode, group_start=position, group_length=len(part))
+                offsets.append(_encode(offset))
             parts.append(part)
             position += len(part)
         summary = b"".join((*parts, *offsets))

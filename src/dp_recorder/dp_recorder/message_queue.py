@@ -1,5 +1,6 @@
 """The bounded queue between the thread that receives messages and the thread that writes them."""
 
+import math
 import threading
 from collections import deque
 from typing import NamedTuple
@@ -42,6 +43,7 @@ class MessageQueue:
         self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
+        self._wanted_bytes = 0
         self._high_water_messages = 0
         self._high_water_bytes = 0
 
@@ -49,6 +51,11 @@ class MessageQueue:
     def high_water(self) -> tuple[int, int]:
         """Most messages and most bytes held at any time."""
         return self._high_water_messages, self._high_water_bytes
+
+    @property
+    def share(self) -> float:
+        """How full the queue is, by messages or by bytes, in [0, 1]; what does not fit is refused."""
+        return max(len(self._messages) / self._max_messages, self._bytes / self._max_bytes)
 
     def put_all(self, messages: list[QueuedMessage]) -> list[QueuedMessage]:
         """Append messages.
@@ -68,17 +75,38 @@ class MessageQueue:
                 self._bytes += size
             self._high_water_messages = max(self._high_water_messages, len(self._messages))
             self._high_water_bytes = max(self._high_water_bytes, self._bytes)
-            self._changed.notify()
+            if self._bytes >= self._wanted_bytes:
+                self._changed.notify()
         return refused
 
     def take_all(self, timeout_s: float) -> list[QueuedMessage]:
         """Remove and return everything queued, waiting up to ``timeout_s`` for the first message."""
+        return self.take(timeout_s)
+
+    def take(
+        self, timeout_s: float, most_bytes: float = math.inf, worthwhile_bytes: int = 0
+    ) -> list[QueuedMessage]:
+        """Remove and return the oldest messages.
+
+        Args:
+            timeout_s: Longest wait, s; what is there then is returned, however little.
+            most_bytes: No further message is taken once there are so many; the rest stays and counts as queued.
+            worthwhile_bytes: Waits for so many, which spares waking up for each message; 0 for any message.
+        """
+        taken: list[QueuedMessage] = []
+        size = 0
         with self._changed:
-            if not self._messages and not self._closed:
+            enough = self._bytes >= worthwhile_bytes if worthwhile_bytes else bool(self._messages)
+            if not enough and not self._closed:
+                self._wanted_bytes = worthwhile_bytes
                 self._changed.wait(timeout_s)
-            taken, self._messages = self._messages, deque()
-            self._bytes = 0
-        return list(taken)
+                self._wanted_bytes = 0
+            while self._messages and size < most_bytes:
+                message = self._messages.popleft()
+                size += len(message.data)
+                taken.append(message)
+            self._bytes -= size
+        return taken
 
     def close(self) -> None:
         """Refuse further messages; those queued can still be taken."""
