@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from dp_core.camera_device import CameraDevice, require_matching_cameras
 from dp_core.configuration import ConfigurationError, build_dataclass, require_choice, require_range
 from dp_core.impedance import ImpedanceGains
 from dp_core.limits import MotionLimits, SafetySpec
@@ -35,8 +36,8 @@ class ContractError(ConfigurationError):
 class CameraStream:
     """A colour camera.
 
-    ``latency_s``: header stamp minus acquisition; ``latency_uncertainty_s``: its standard uncertainty, as `dp calibrate`
-    measured it. ``max_age_s``: an older frame is not an observation.
+    ``latency_s``: header stamp minus acquisition; ``latency_uncertainty_s``: its standard uncertainty, as
+    `dp calibrate` measured it. ``max_age_s``: an older frame is not an observation.
     ``recording``: raw (as the camera sent it) or jpeg.
     """
 
@@ -195,6 +196,7 @@ class Contract:
     safety: SafetySpec = field(default_factory=SafetySpec)
     robot: RobotSpec = field(default_factory=RobotSpec)
     impedance: ImpedanceGains = field(default_factory=ImpedanceGains)
+    camera_devices: dict[str, CameraDevice] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
@@ -208,6 +210,7 @@ class Contract:
                 raise ConfigurationError(
                     f"observation.cameras: '{name}' is not a camera; valid: {', '.join(sorted(self.cameras))}"
                 )
+        require_matching_cameras(self.camera_devices, self.cameras)
         if len(self.streams["gripper"].joint_names) == 0:
             raise ConfigurationError("streams.gripper.joint_names: missing; the width is the sum of these joints")
         if "wrench" not in self.streams and (self.safety.force_limit_N or self.safety.torque_limit_Nm):
@@ -227,6 +230,8 @@ class Contract:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as for YAML or JSON; :meth:`from_dict` reads it back."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not plain["camera_devices"]:
+            del plain["camera_devices"]  # so that cells without keep the hash they had
         return plain
 
     @staticmethod
@@ -290,8 +295,9 @@ def load_contract(cell: str | Path) -> Contract:
     return Contract.from_dict(data, source=str(path))
 
 
-# Keys that a checkpoint does not depend on: how a person drives the arm, what stops it, who executes its commands.
-_NOT_LEARNT = ("teleop", "safety", "robot")
+# Keys that a checkpoint does not depend on: how a person drives the arm, what stops it, who executes its commands,
+# which devices deliver its pictures.
+_NOT_LEARNT = ("teleop", "safety", "robot", "camera_devices")
 
 
 # How well a latency is known says nothing about what was learnt with it.
