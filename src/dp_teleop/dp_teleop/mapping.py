@@ -1,88 +1,95 @@
-"""SpaceMouse samples to a wanted twist and gripper commands. Pure: ``step(state, sample, t_ns)``."""
+"""Samples of the device to a wanted twist, gripper and recorder commands. Pure: ``step(state, sample, ...)``."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from dp_core.contract import GripperSpec, TeleopSpec
-from dp_core.poses import quat_rotate
+from dp_core.contract import GripperSpec
+from dp_core.teleop_spec import CLOSING_COMMANDS, OPENING_COMMANDS, TeleopSpec
 from numpy.typing import NDArray
+
+from dp_teleop.buttons import ButtonEvents, ButtonState, step_buttons
+from dp_teleop.gains import GainState, in_base, shape_axis, step_gains
+from dp_teleop.sample import SpaceMouseSample as SpaceMouseSample
+from dp_teleop.sample import is_repetition as is_repetition
+from dp_teleop.sample import sample_problem as sample_problem
 
 Array = NDArray[np.float64]
 
-# The spacenav node of ROS (3.3.0) publishes its reading 1,000 times a second, changed or not.
-REPEAT_NS = 5_000_000
-
-
-@dataclass(frozen=True)
-class SpaceMouseSample:
-    """One reading of the device.
-
-    Attributes:
-        t_ns: when it was read, ROS time.
-        axes: (6,) x y z roll pitch yaw in [-1, 1], x forward, y left, z up (REP-103).
-        buttons: pressed or not.
-    """
-
-    t_ns: int
-    axes: Array
-    buttons: tuple[bool, ...]
+# A cap counts as at rest up to this deflection at least, whatever the deadband.
+REST = 0.02
 
 
 @dataclass(frozen=True)
 class MappingState:
-    """Memory of the mapping between samples."""
+    """Memory of the mapping between samples.
+
+    Attributes:
+        gripper_closed: what the gripper was last told, or really is.
+        buttons: memory of the buttons.
+        gains: memory of speeds and locks.
+        armed: the device was seen at rest and its clutch let go since it appeared.
+        rest_seen: the first half of that.
+    """
 
     gripper_closed: bool = False
-    button_down: bool = False
-    last_toggle_ns: int | None = None
+    buttons: ButtonState = field(default_factory=ButtonState)
+    gains: GainState = field(default_factory=GainState)
+    armed: bool = True
+    rest_seen: bool = False
+
+    @classmethod
+    def at_start(cls, spec: TeleopSpec) -> MappingState:
+        """As the node starts: nobody knows yet what the hand does."""
+        return cls(gains=GainState(only_dominant=spec.dominant_axis, tier=spec.speed_tier)).without_device()
+
+    def without_device(self) -> MappingState:
+        """After a loss of the device: nothing is known of cap and buttons, and neither moves anything at first."""
+        return replace(
+            self,
+            buttons=ButtonState(swallow=True),
+            gains=replace(self.gains, gains=None, t_ns=None, frame="", dominant=None),
+            armed=False,
+            rest_seen=False,
+        )
 
 
 @dataclass(frozen=True)
 class TeleopCommand:
-    """Wanted twist (6,) in the base frame (m/s, rad/s) and gripper width (m).
+    """What one sample asks for.
 
-    ``toggled``: the width is new. ``engaged``: the clutch is held, where there is one, and the tool frame is known,
-    where it is needed.
+    Attributes:
+        twist: (6,) in the base frame, m/s and rad/s.
+        width: of the gripper, m.
+        toggled: the width is new.
+        engaged: the device is armed, the clutch is held, where there is one, and the tool frame is known, where it is
+            needed.
+        armed: the twist is meant; one that is not must not be sent.
+        commands: what the gesture that was completed asks of the recorder; see :func:`choose_command`.
+        speed_factor: of the tier in use, (0, 1].
+        waits_for: what must happen before the device is armed, or empty.
     """
 
     twist: Array
     width: float
     toggled: bool
     engaged: bool
+    armed: bool = True
+    commands: tuple[str, ...] = ()
+    speed_factor: float = 1.0
+    waits_for: str = ""
 
 
-def sample_problem(sample: SpaceMouseSample, spec: TeleopSpec) -> str | None:
-    """Say what is wrong with a sample, or None."""
-    if sample.axes.shape != (6,):
-        return f"has {sample.axes.size} axes, expected 6"
-    if not np.all(np.isfinite(sample.axes)):
-        return "has an axis that is not finite"
-    needed = max(spec.gripper_button, spec.clutch_button)
-    if len(sample.buttons) <= needed:
-        return f"has {len(sample.buttons)} buttons, but button {needed} is in use"
-    return None
-
-
-def is_repetition(last: SpaceMouseSample | None, sample: SpaceMouseSample) -> bool:
-    """Whether a sample says nothing new: the same reading within 5 ms after ``last``."""
-    if last is None or not 0 <= sample.t_ns - last.t_ns < REPEAT_NS:
-        return False
-    return sample.buttons == last.buttons and bool(np.array_equal(sample.axes, last.axes))
-
-
-def shape_axis(value: Array, deadband: float, expo: float) -> Array:
-    """Deadband and expo curve; odd, continuous, maps [-1, 1] onto itself.
+def choose_command(commands: tuple[str, ...], recording: bool) -> str:
+    """The command that a gesture means now, of those that share it.
 
     Args:
-        value: any shape, [-1, 1].
-        deadband: share around zero that gives zero; the rest is stretched so that nothing jumps at its edge.
-        expo: 0 linear to 1 cubic.
+        commands: of the gesture; not empty.
+        recording: an episode is open.
     """
-    clipped = np.clip(value, -1.0, 1.0)
-    beyond = np.maximum(np.abs(clipped) - deadband, 0.0) / (1.0 - deadband)
-    return np.sign(clipped) * ((1.0 - expo) * beyond + expo * beyond**3)
+    fitting = CLOSING_COMMANDS if recording else OPENING_COMMANDS
+    return next((command for command in commands if command in fitting), commands[0])
 
 
 def step(
@@ -101,27 +108,68 @@ def step(
         spec: the mapping.
         gripper: widths of open and closed.
     """
-    axes = shape_axis(sample.axes, spec.deadband, spec.expo) * np.asarray(spec.axis_signs, dtype=np.float64)
-    twist = np.concatenate([axes[:3] * spec.linear_scale_m_s, axes[3:] * spec.angular_scale_rad_s])
-    engaged = spec.clutch_button < 0 or bool(sample.buttons[spec.clutch_button])
-    if spec.frame == "tool":
-        if tool_quat is None:
-            engaged = False
-        else:
-            twist = np.concatenate([quat_rotate(tool_quat, twist[:3]), quat_rotate(tool_quat, twist[3:])])
-    if not engaged:
-        twist = np.zeros(6)
-    down = sample.buttons[spec.gripper_button]
-    since = None if state.last_toggle_ns is None else sample.t_ns - state.last_toggle_ns
-    # A negative time since the last toggle means that the clock was set back.
-    settled = since is None or since < 0 or since >= 1e9 * spec.button_debounce_s
-    toggled = down and not state.button_down and settled
-    closed = state.gripper_closed != toggled
-    state = replace(
-        state,
-        gripper_closed=closed,
-        button_down=down,
-        last_toggle_ns=sample.t_ns if toggled else state.last_toggle_ns,
+    buttons, events = step_buttons(state.buttons, sample.buttons, sample.t_ns, spec)
+    state = _arm(replace(state, buttons=buttons), sample, spec)
+    if not state.armed:
+        events = ButtonEvents()
+    gains = _switch(state.gains, events, spec)
+    frames = (gains.frame, spec.frame)
+    engaged = state.armed and _clutch_held(events, sample, spec) and not ("tool" in frames and tool_quat is None)
+    deflection = shape_axis(sample.axes, spec.deadband, spec.expo)
+    gains, twist, frame = step_gains(gains, deflection, engaged, sample.t_ns, spec)
+    twist = in_base(twist, frame, tool_quat)
+    closed, toggled = _grip(state.gripper_closed, events, spec)
+    state = replace(state, gains=gains, gripper_closed=closed)
+    command = TeleopCommand(
+        twist=twist,
+        width=gripper.min_width_m if closed else gripper.max_width_m,
+        toggled=toggled,
+        engaged=engaged,
+        armed=state.armed,
+        commands=events.commands,
+        speed_factor=spec.speed_tiers[min(gains.tier, len(spec.speed_tiers) - 1)],
+        waits_for=_waits_for(state, spec),
     )
-    width = gripper.min_width_m if closed else gripper.max_width_m
-    return state, TeleopCommand(twist, width, toggled, engaged)
+    return state, command
+
+
+def _arm(state: MappingState, sample: SpaceMouseSample, spec: TeleopSpec) -> MappingState:
+    """After its return the cap must be seen at rest, and the clutch let go, before the device moves anything."""
+    if state.armed:
+        return state
+    rest = state.rest_seen or bool(np.all(np.abs(sample.axes) <= max(REST, spec.deadband)))
+    clutch_free = spec.clutch_button < 0 or spec.clutch_button not in state.buttons.used
+    return replace(state, rest_seen=rest, armed=rest and clutch_free)
+
+
+def _waits_for(state: MappingState, spec: TeleopSpec) -> str:
+    if state.armed:
+        return ""
+    clutch = "" if spec.clutch_button not in state.buttons.used else f"button {spec.clutch_button} to be let go"
+    return " and ".join(part for part in ("" if state.rest_seen else "the cap to be at rest", clutch) if part)
+
+
+def _clutch_held(events: ButtonEvents, sample: SpaceMouseSample, spec: TeleopSpec) -> bool:
+    """Pressed after debouncing, but let go at once: a dead-man button waits for nothing."""
+    return spec.clutch_button < 0 or (spec.clutch_button in events.held and sample.buttons[spec.clutch_button])
+
+
+def _switch(gains: GainState, events: ButtonEvents, spec: TeleopSpec) -> GainState:
+    """Steps through the speed tiers, and the lock on the dominant axis."""
+    if spec.speed_button in events.pressed:
+        gains = replace(gains, tier=(gains.tier + 1) % len(spec.speed_tiers))
+    if spec.lock_button in events.pressed:
+        gains = replace(gains, only_dominant=not gains.only_dominant)
+    return gains
+
+
+def _grip(closed: bool, events: ButtonEvents, spec: TeleopSpec) -> tuple[bool, bool]:
+    """Whether the gripper is to be closed, and whether that is new."""
+    if spec.gripper_mode == "toggle":
+        toggled = spec.gripper_button in events.pressed
+        return closed != toggled, toggled
+    if spec.gripper_button in events.pressed and spec.gripper_button in events.held:
+        return True, True
+    if spec.gripper_button in events.released and spec.gripper_button not in events.pressed:
+        return False, True
+    return closed, False
