@@ -31,6 +31,7 @@ from dp_recorder.episode import (
     set_outcome,
 )
 from dp_recorder.episode_writer import ClosedEpisode, EpisodeWriter
+from dp_recorder.memory_reuse import keep_freed_memory
 from dp_recorder.message_queue import MessageQueue
 from dp_recorder.recorded_streams import SCENE_TOPIC, RecordedStream, recorded_streams
 from dp_recorder.software_version import software_version
@@ -284,6 +285,7 @@ class RecorderNode(Node):
 
 def main() -> None:
     """Entry point of the executable ``recorder_node``."""
+    keep_freed_memory()
     sys.exit(run_node(RecorderNode))
 
 
