@@ -17,12 +17,17 @@ class StorageSpace:
     directory: Path
     min_free_bytes: int
 
-    def problem(self) -> str | None:
-        """One sentence if too little is free, else None."""
+    @property
+    def free_bytes(self) -> int:
+        """Free on the file system now, bytes."""
         folder = self.directory.absolute()
         while not folder.exists():
             folder = folder.parent
-        free = shutil.disk_usage(folder).free
+        return shutil.disk_usage(folder).free
+
+    def problem(self) -> str | None:
+        """One sentence if too little is free, else None."""
+        free = self.free_bytes
         if free >= self.min_free_bytes:
             return None
         return (
