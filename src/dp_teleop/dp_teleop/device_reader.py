@@ -1,0 +1,74 @@
+"""Thread that opens a device, reads it, and opens it again after a loss."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from dp_teleop.devices import DeviceLostError
+from dp_teleop.sample import SpaceMouseSample
+
+READ_S = 0.01
+RETRY_S = 0.1
+
+
+class OpenDevice(Protocol):
+    """What the thread needs of a device; see :mod:`dp_teleop.devices`."""
+
+    @property
+    def name(self) -> str:
+        """Which one it is."""
+
+    def read(self, timeout_s: float) -> SpaceMouseSample:
+        """The present reading, after waiting for news."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
+class DeviceReader:
+    """Reads a device at 100 Hz at least, and faster where it has more to say.
+
+    Args:
+        open_device: opens it, or returns None where that is not wanted now; raises DeviceLostError.
+        take: gets the name of the device and each sample; called by the thread.
+        lose: gets the reason when the device is gone or not to be had; called by the thread, ten times a second
+            meanwhile.
+    """
+
+    def __init__(
+        self,
+        open_device: Callable[[], OpenDevice | None],
+        take: Callable[[str, SpaceMouseSample], None],
+        lose: Callable[[str], None],
+    ) -> None:
+        self._open, self._take, self._lose = open_device, take, lose
+        self._closed = threading.Event()
+
+    def run(self) -> None:
+        """Body of the thread; ends after :meth:`close`."""
+        while not self._closed.is_set():
+            try:
+                device = self._open()
+            except DeviceLostError as error:
+                self._lose(str(error))
+                device = None
+            if device is None:
+                self._closed.wait(RETRY_S)
+            else:
+                self._read(device)
+
+    def _read(self, device: OpenDevice) -> None:
+        try:
+            while not self._closed.is_set():
+                self._take(device.name, device.read(READ_S))
+        except DeviceLostError as error:
+            self._lose(str(error))
+            self._closed.wait(RETRY_S)
+        finally:
+            device.close()
+
+    def close(self) -> None:
+        """Let the thread end; it does within the time of one reading or of one attempt to open the device."""
+        self._closed.set()
