@@ -19,6 +19,7 @@ setup(
     entry_points={
         "console_scripts": [
             "teleop_node = dp_teleop.node:main",
+            "virtual_spacemouse = dp_teleop.virtual_spacemouse:main",
         ]
     },
 )
