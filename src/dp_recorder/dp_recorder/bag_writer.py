@@ -11,75 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dp_recorder.atomic_file import stage_text, sync_folder
 from dp_recorder.mcap_file import COMPRESSIONS, McapFile
+from dp_recorder.rosbag2_metadata import METADATA_VERSION as METADATA_VERSION
+from dp_recorder.rosbag2_metadata import ROS_DISTRO as ROS_DISTRO
+from dp_recorder.rosbag2_metadata import BagTopicEntry, bag_information, dump
+from dp_recorder.rosbag2_metadata import OfferedQos as OfferedQos
 from dp_recorder.type_definitions import TypeDefinition
 
-METADATA_VERSION = 9
-ROS_DISTRO = "jazzy"
-_INFINITE = {"sec": 9223372036, "nsec": 854775807}
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BagWriterError(ValueError):
     """A bag was written to in a way that it does not allow."""
-
-
-@dataclass(frozen=True)
-class OfferedQos:
-    """QoS profile that a publisher offers, in the words of rosbag2; durations in ns, None for infinite."""
-
-    history: str = "unknown"
-    depth: int = 0
-    reliability: str = "reliable"
-    durability: str = "volatile"
-    deadline_ns: int | None = None
-    lifespan_ns: int | None = None
-    liveliness: str = "automatic"
-    liveliness_lease_ns: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The profile as ``metadata.yaml`` carries it."""
-        return {
-            "history": self.history,
-            "depth": self.depth,
-            "reliability": self.reliability,
-            "durability": self.durability,
-            "deadline": _duration(self.deadline_ns),
-            "lifespan": _duration(self.lifespan_ns),
-            "liveliness": self.liveliness,
-            "liveliness_lease_duration": _duration(self.liveliness_lease_ns),
-            "avoid_ros_namespace_conventions": False,
-        }
-
-
-def _duration(nanoseconds: int | None) -> dict[str, int]:
-    if nanoseconds is None:
-        return dict(_INFINITE)
-    seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    return {"sec": seconds, "nsec": rest}
-
-
-@dataclass
-class _Topic:
-    name: str
-    definition: TypeDefinition
-    qos: list[OfferedQos]
-    message_count: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "topic_metadata": {
-                "name": self.name,
-                "type": self.definition.name,
-                "serialization_format": "cdr",
-                "offered_qos_profiles": [profile.to_dict() for profile in self.qos],
-                "type_description_hash": self.definition.type_hash,
-            },
-            "message_count": self.message_count,
-        }
 
 
 @dataclass(frozen=True)
@@ -124,7 +68,7 @@ class BagWriter:
         self.folder = Path(folder)
         self.path = self.folder / f"{self.folder.name}_0.mcap"
         self._custom_data = dict(custom_data or {})
-        self._topics: list[_Topic] = []
+        self._topics: list[BagTopicEntry] = []
         self._schemas: dict[str, int] = {}
         self._start_ns = 0
         self._end_ns = 0
@@ -138,6 +82,8 @@ class BagWriter:
         try:
             for name, pairs in (embedded or {}).items():
                 self._file.add_metadata(name, pairs)
+            # As rosbag2 does: `ros2 bag reindex` of a bag whose writer was killed then knows the distribution.
+            self._describe()
             self.flush(durable=True)
             sync_folder(self.folder)
         except OSError:
@@ -164,9 +110,8 @@ class BagWriter:
             self._schemas[definition.name] = self._file.add_schema(
                 definition.name, definition.encoding, definition.text.encode()
             )
-        topic = _Topic(name, definition, list(qos))
-        profiles = yaml.safe_dump([profile.to_dict() for profile in topic.qos], sort_keys=False)
-        metadata = {"offered_qos_profiles": profiles, "topic_type_hash": definition.type_hash}
+        topic = BagTopicEntry(name, definition, list(qos))
+        metadata = {"offered_qos_profiles": topic.qos_text(), "topic_type_hash": definition.type_hash}
         self._topics.append(topic)
         return self._file.add_channel(name, "cdr", self._schemas[definition.name], metadata)
 
@@ -262,10 +207,8 @@ class BagWriter:
             topic.message_count = counts[topic.name]
         self._message_count = sum(counts.values())
         self._start_ns, self._end_ns = self._file.span_ns()
-        information = self._information()
-        dumped = yaml.safe_dump(information, sort_keys=False)
-        self._file.add_metadata("rosbag2", {"serialized_metadata": dumped})
-        text = yaml.safe_dump({"rosbag2_bagfile_information": information}, sort_keys=False)
+        information = self._describe()
+        text = dump({"rosbag2_bagfile_information": information})
         path = self.folder / "metadata.yaml"
         # First all that a full disk may refuse, then the rename that needs no room.
         staged = stage_text(path, text)
@@ -278,30 +221,12 @@ class BagWriter:
         staged.replace(path)
         sync_folder(self.folder)
 
-    def _information(self) -> dict[str, Any]:
-        start = {"nanoseconds_since_epoch": self._start_ns}
-        duration = {"nanoseconds": self._duration_ns}
-        return {
-            "version": METADATA_VERSION,
-            "storage_identifier": "mcap",
-            "duration": duration,
-            "starting_time": start,
-            "message_count": self._message_count,
-            "topics_with_message_count": [topic.to_dict() for topic in self._topics],
-            "compression_format": "",
-            "compression_mode": "",
-            "relative_file_paths": [self.path.name],
-            "files": [
-                {
-                    "path": self.path.name,
-                    "starting_time": dict(start),
-                    "duration": dict(duration),
-                    "message_count": self._message_count,
-                }
-            ],
-            "custom_data": self._custom_data or None,
-            "ros_distro": ROS_DISTRO,
-        }
+    def _describe(self) -> dict[str, Any]:
+        """Put what ``metadata.yaml`` says into the file as well, and return it."""
+        span_ns = (self._start_ns, self._end_ns)
+        information = bag_information(self.path.name, self._topics, span_ns, self._custom_data)
+        self._file.add_metadata("rosbag2", {"serialized_metadata": dump(information)})
+        return information
 
     @property
     def _duration_ns(self) -> int:
