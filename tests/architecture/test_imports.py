@@ -15,6 +15,7 @@ ALLOWED = {
     "dp_benchmark": {"dp_core", "dp_policy", "dp_dataset", "dp_trainer"},
     "dp_ros": {"dp_core", "dp_msgs"},
     "dp_teleop": {"dp_core", "dp_ros", "dp_msgs"},
+    "dp_camera": {"dp_core", "dp_ros", "dp_msgs"},
     "dp_recorder": {"dp_core", "dp_ros", "dp_msgs"},
     "dp_control": {"dp_core", "dp_ros", "dp_msgs"},
     "dp_policy_node": {"dp_core", "dp_policy", "dp_ros", "dp_msgs"},
