@@ -115,9 +115,8 @@ class StreamReceiver:
         """
         for source in self._sources:
             topic = source.stream.topic
-            publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
-            source.offered = [offered_qos(info.qos_profile) for info in publishers]
-            if publishers:
+            source.offered = self._offers(topic)
+            if source.offered:
                 wanted = matching_qos(self._node, topic, source.stream.depth)
             elif source.subscription is None:
                 wanted = QoSProfile(depth=source.stream.depth, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -148,8 +147,12 @@ class StreamReceiver:
         return len(self._sources[index].offered)
 
     def offered_qos(self, index: int) -> list[OfferedQos]:
-        """Profiles that the publishers of a stream offered at the last ``refresh``."""
-        return self._sources[index].offered
+        """Profiles that the publishers of a stream offered at the last ``refresh``, or offer now if none did then.
+
+        The first message of a publisher may be here before the next ``refresh``, and its bag needs the profile.
+        """
+        source = self._sources[index]
+        return source.offered or self._offers(source.stream.topic)
 
     def last_message(self, index: int) -> bytes | None:
         """The newest serialized message of a stream."""
@@ -189,6 +192,10 @@ class StreamReceiver:
         """Stop receiving."""
         self._closed.set()
         self._thread.join(timeout=2.0)
+
+    def _offers(self, topic: str) -> list[OfferedQos]:
+        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(topic))
+        return [offered_qos(info.qos_profile) for info in publishers]
 
     def _take_over_clock(self) -> Any:
         """Take /clock by hand as well: at several times real time its callbacks would cost most of the CPU."""

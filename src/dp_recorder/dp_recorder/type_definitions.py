@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-_FIELD_TYPE = re.compile(r"(?:^|\n)\s*([a-zA-Z0-9_/]+)(?:\[[^\]]*\])?\s+")
+_FIELD_TYPE = re.compile(r"(?:^|\n)\s*([a-zA-Z0-9_/]+)(?:\[[^\]]*\])?\s+", re.ASCII)
 _PRIMITIVES = frozenset(
     "bool byte char float32 float64 int8 uint8 int16 uint16 int32 uint32 int64 uint64 string".split()
 )
@@ -70,7 +70,8 @@ def _load(name: str, prefixes: tuple[Path, ...]) -> TypeDefinition:
 
 
 def _full_text(package: str, type_name: str, prefixes: tuple[Path, ...], seen: set[str]) -> str:
-    text = _find(package, f"{type_name}.msg", prefixes).read_text(encoding="utf-8")
+    # Not read_text: line ends stay as they are in the file.
+    text = _find(package, f"{type_name}.msg", prefixes).read_bytes().decode()
     result = text
     for dependency in sorted(_dependencies(text, package)):
         if dependency in seen:
