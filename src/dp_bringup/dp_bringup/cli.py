@@ -19,6 +19,7 @@ COMMANDS = {
     "up": "start a node graph: teleop or deploy",
     "demo": "the whole loop: record, train, deploy and score on the simulated cell",
     "record": "record demonstrations with the scripted operator",
+    "calibrate": "measure latencies of cameras, arm and gripper, and write them into the contract",
     "dataset": "build a training store from bags, or describe one",
     "train": "train a policy from a store",
     "eval": "score a checkpoint in the simulated cell or on Push-T",

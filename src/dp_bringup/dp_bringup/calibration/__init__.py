@@ -1,0 +1,1 @@
+"""Measures the latencies of a cell and writes them, with their uncertainty, into its contract."""

@@ -1,0 +1,206 @@
+"""The three calibrations from a cell (or a bag) to the number in its contract."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from dp_core.contract import Contract, load_contract
+
+from dp_bringup.calibration.camera_latency import DisplayLatency, estimate_camera
+from dp_bringup.calibration.camera_run import ShownAt, real_screen, simulated_screen, watch_cameras
+from dp_bringup.calibration.cell import LEAD_S, CalibrationSession, SimulatedLatencies, opened_cell
+from dp_bringup.calibration.estimate import CalibrationError
+from dp_bringup.calibration.excitation import Wobble, step_widths, wobble_poses
+from dp_bringup.calibration.figures import plot_camera, plot_gripper, plot_robot
+from dp_bringup.calibration.gripper_latency import estimate_gripper
+from dp_bringup.calibration.outcome import Destination, finish
+from dp_bringup.calibration.records import MotionRecord, record_of_bag
+from dp_bringup.calibration.robot_latency import AXES, estimate_robot
+from dp_bringup.progress import bar
+from dp_msgs.msg import CommandState
+
+REST_BEFORE_S = 1.0
+
+
+@dataclass(frozen=True)
+class RobotSettings:
+    """How the arm is moved and its motion looked at; see `dp calibrate robot --help`."""
+
+    wobble: Wobble = field(default_factory=Wobble)
+    axes: tuple[str, ...] = AXES
+    repeat: int = 1
+    window_s: float = 2.5
+    longest_s: float = 0.6
+    seed: int = 0
+
+
+def calibrate_cameras(
+    destination: Destination,
+    folder: Path,
+    simulated: SimulatedLatencies | None,
+    names: list[str],
+    pictures: int,
+    display: DisplayLatency,
+    hold: int,
+    seed: int,
+    json_file: Path | None,
+) -> None:
+    """Measure the latency of cameras. Raises `CalibrationError`, `SessionError`."""
+    contract = load_contract(destination.cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        opened_cell(destination.cell, folder, simulated, control=False, seed=seed) as session,
+        _screen(folder, simulated, hold) as times,
+        bar(pictures * len(names), "pictures", "picture") as shown,
+    ):
+        seen = watch_cameras(session, contract, names, pictures, lambda count: shown.update(count - shown.n))
+        shown_at = times()
+    estimates, plots, unread = [], [], {}
+    for name, one in seen.items():
+        sightings = one.sightings(shown_at)
+        unread[name] = dict(one.problems)
+        print(f"{name}: read {len(one.stamps)} of {one.pictures} pictures (not read: {one.describe()})")
+        estimate = estimate_camera(name, sightings, one.pictures, display)
+        plots.append(folder / f"camera_{name}.png")
+        plot_camera(estimate, sightings, display, one.example, plots[-1])
+        estimates.append(estimate)
+    finish("calibrate camera", estimates, destination, plots, {"unread": unread}, json_file)
+
+
+@contextlib.contextmanager
+def _screen(folder: Path, simulated: SimulatedLatencies | None, hold: int) -> Iterator[Callable[[], ShownAt]]:
+    if simulated is not None:
+        shown_at = simulated_screen(simulated.clock_code_period_s)
+        yield lambda: shown_at
+        return
+    with real_screen(folder, hold) as times:
+        yield times
+
+
+def calibrate_robot(
+    destination: Destination,
+    folder: Path,
+    simulated: SimulatedLatencies | None,
+    settings: RobotSettings,
+    bag: Path | None,
+    confirmed: bool,
+    json_file: Path | None,
+) -> None:
+    """Measure the latency of the arm. Raises `CalibrationError`, `SessionError`."""
+    contract = load_contract(destination.cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    if bag is not None:
+        motion, contract = record_of_bag(bag, None)
+    else:
+        what = f"wobble by {settings.wobble.amplitude_m:g} m along {', '.join(settings.axes)} of {contract.base_frame}"
+        _confirm(f"The arm will {what}.", simulated, confirmed)
+        with opened_cell(destination.cell, folder, simulated, control=True, seed=settings.seed) as session:
+            motion = _wobble(session, contract, settings)
+    record = motion.poses()
+    estimate, windows = estimate_robot(record, contract, settings.axes, settings.window_s, settings.longest_s)
+    plot = folder / "robot.png"
+    plot_robot(estimate, record, windows, plot, settings.window_s)
+    by_axis = {
+        f"{axis}_latency_s": float(np.mean([w.lag.lag_s for w in windows if w.axis == axis]))
+        for axis in {w.axis for w in windows}
+    }
+    print(", ".join(f"{key[0]} {1e3 * value:.1f} ms" for key, value in sorted(by_axis.items())))
+    finish("calibrate robot", [estimate], destination, [plot], by_axis, json_file)
+
+
+def _wobble(session: CalibrationSession, contract: Contract, settings: RobotSettings) -> MotionRecord:
+    rng = np.random.default_rng(settings.seed)
+    motion = MotionRecord(contract)
+    _hold(session)
+    motion.listen(session)
+    axes = settings.axes * settings.repeat
+    times = settings.wobble.times()
+    one_s = LEAD_S + float(times[-1]) + 0.5
+    with bar(round(one_s * len(axes)), "wobble", "s") as shown:
+        for number, axis in enumerate(axes):
+            start, width = session.commanded
+            poses = wobble_poses(settings.wobble, axis, start, contract, rng)
+            begin_s = number * one_s
+            _show(shown, begin_s)
+            widths = np.full(len(times), width)
+            session.execute(times, poses, widths, lambda done_s, base=begin_s: _show(shown, base + done_s))
+    session.set_mode(CommandState.HOLD)
+    return motion
+
+
+def calibrate_gripper(
+    destination: Destination,
+    folder: Path,
+    simulated: SimulatedLatencies | None,
+    steps: int,
+    rest_s: float,
+    seed: int,
+    bag: Path | None,
+    confirmed: bool,
+    json_file: Path | None,
+) -> None:
+    """Measure the latency of the gripper. Raises `CalibrationError`, `SessionError`."""
+    contract = load_contract(destination.cell)
+    folder.mkdir(parents=True, exist_ok=True)
+    if bag is not None:
+        motion, contract = record_of_bag(bag, None)
+    else:
+        _confirm(f"The gripper will open and close {steps} times; nothing may be in it.", simulated, confirmed)
+        with opened_cell(destination.cell, folder, simulated, control=True, seed=seed) as session:
+            motion = _steps(session, contract, steps, rest_s)
+    record = motion.widths()
+    estimate, fits = estimate_gripper(record, contract)
+    plot = folder / "gripper.png"
+    plot_gripper(estimate, record, fits, plot)
+    good = [fit for fit in fits if not fit.problem]
+    speed = float(np.median([fit.speed_m_s for fit in good]))
+    print(
+        f"{len(good)} of {len(fits)} steps; the fingers run at {speed:.3f} m/s (contract: {contract.gripper.speed_m_s})"
+    )
+    finish("calibrate gripper", [estimate], destination, [plot], {"speed_m_s": speed}, json_file)
+
+
+def _steps(session: CalibrationSession, contract: Contract, steps: int, rest_s: float) -> MotionRecord:
+    motion = MotionRecord(contract)
+    _hold(session)
+    motion.listen(session)
+    pose, width = session.commanded
+    times, widths = step_widths(contract, width, steps, rest_s)
+    with bar(round(LEAD_S + float(times[-1]) + 0.5), "steps", "s") as shown:
+        session.execute(times, np.tile(pose, (len(times), 1)), widths, lambda done_s: _show(shown, done_s))
+    session.set_mode(CommandState.HOLD)
+    return motion
+
+
+def _hold(session: CalibrationSession) -> None:
+    """Bring control into mode HOLD and let the arm come to rest."""
+    session.set_mode(CommandState.HOLD)
+    rested_s = session.now_s + REST_BEFORE_S
+    session.wait_for(lambda: session.now_s > rested_s, 60.0, "the arm to come to rest")
+
+
+def _show(shown: object, done_s: float) -> None:
+    """Set a progress bar to whole seconds."""
+    step = int(done_s) - int(getattr(shown, "n", 0))
+    if step > 0:
+        shown.update(step)  # type: ignore[attr-defined]
+
+
+def _confirm(what: str, simulated: SimulatedLatencies | None, confirmed: bool) -> None:
+    """Ask before something real moves.
+
+    Raises:
+        CalibrationError: the answer is no, or nobody can be asked.
+    """
+    if simulated is not None or confirmed:
+        return
+    if not sys.stdin.isatty():
+        raise CalibrationError(f"{what} Nobody can be asked here: say --yes when that is safe")
+    answer = input(f"{what} Keep the stop at hand. Go on? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
+        raise CalibrationError("not confirmed: nothing has moved")

@@ -1,0 +1,174 @@
+"""The cell that is calibrated: simulated ones are started here with known delays, real ones are attached to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dp_core.contract import Contract, load_contract
+from dp_ros.messages import array_to_pose, ns_to_stamp, pose_to_array, stamp_to_ns
+from numpy.typing import NDArray
+
+from dp_bringup.calibration.estimate import CalibrationError
+from dp_bringup.graph import build_graph
+from dp_bringup.processes import ProcessGroup
+from dp_bringup.session import CellSession
+from dp_msgs.msg import ActionChunk, ChunkReport, CommandState
+from dp_ros import qos
+
+Array = NDArray[np.float64]
+
+POLICY_ID = "calibration"
+# Between the publication of a chunk and its first action, s of the cell's time.
+LEAD_S = 2.0
+
+
+@dataclass(frozen=True)
+class SimulatedLatencies:
+    """Delays given to a simulated cell, s; see the parameters of `sim_node`."""
+
+    camera_s: float = 0.0
+    camera_jitter_s: float = 0.0
+    command_s: float = 0.0
+    gripper_s: float = 0.0
+    clock_code_period_s: float = 0.0
+
+
+class CalibrationSession(CellSession):
+    """A session that can also send plans.
+
+    Args:
+        group: see `CellSession`.
+        contract: of the cell.
+    """
+
+    def __init__(self, group: ProcessGroup, contract: Contract) -> None:
+        super().__init__(group, contract)
+        self._contract = contract
+        self._chunks = self._node.create_publisher(ActionChunk, "policy/chunk", qos.EVENT)
+        self._sent = 0
+        self._reports: list[ChunkReport] = []
+        self.listen(ChunkReport, "control/chunk_report", self._reports.append, qos.EVENT)
+
+    def wait_for_control(self, timeout_s: float = 60.0) -> None:
+        """Wait until control runs and listens to plans."""
+        hint = "control/command_state: is the cell running (dp up teleop), and in this ROS_DOMAIN_ID?"
+        self.wait_for(lambda: self.command is not None, timeout_s, hint)
+        self.wait_for(self._set_mode.service_is_ready, timeout_s, "service control/set_mode")
+        self.wait_for(lambda: self._chunks.get_subscription_count() > 0, timeout_s, "control, to listen to plans")
+
+    def publishers_of(self, topic: str) -> int:
+        """How many publish a topic."""
+        return self._node.count_publishers(topic)
+
+    @property
+    def now_s(self) -> float:
+        """Time of the newest command, s."""
+        return 0.0 if self.command is None else 1e-9 * stamp_to_ns(self.command.header.stamp)
+
+    @property
+    def commanded(self) -> tuple[Array, float]:
+        """Commanded pose7 and width (m)."""
+        if self.command is None:
+            raise CalibrationError("control has commanded nothing yet")
+        return pose_to_array(self.command.commanded_pose), float(self.command.commanded_width)
+
+    def execute(self, times_s: Array, poses: Array, widths: Array, on_time: Callable[[float], None]) -> None:
+        """Let control execute a plan in mode POLICY; returns when it has ended.
+
+        Args:
+            times_s: (n,) of the actions after the first.
+            poses: (n, 7).
+            widths: (n,) m.
+            on_time: called with the seconds done, while waiting.
+
+        Raises:
+            SessionError: control refused the mode, or stands still.
+            CalibrationError: control dropped the plan; says why.
+        """
+        self.set_mode(CommandState.POLICY)
+        self._reports.clear()
+        begin_s = self.now_s + LEAD_S
+        self._publish(begin_s, times_s, poses, widths)
+        end_s = begin_s + float(times_s[-1]) + 0.5
+
+        def done() -> bool:
+            self._check_plan()
+            on_time(max(0.0, min(self.now_s, end_s) - begin_s + LEAD_S))
+            return self.now_s >= end_s
+
+        self.wait_for(done, 60.0 + 20.0 * (end_s - self.now_s), "the end of the motion")
+
+    def _publish(self, begin_s: float, times_s: Array, poses: Array, widths: Array) -> None:
+        self._sent += 1
+        message = ActionChunk(chunk_id=self._sent, policy_id=POLICY_ID, committed=len(times_s))
+        message.header.frame_id, message.ee_frame = self._contract.base_frame, self._contract.ee_frame
+        message.header.stamp = ns_to_stamp(round(1e9 * self.now_s))
+        message.stamps = [ns_to_stamp(round(1e9 * (begin_s + t))) for t in times_s.tolist()]
+        message.poses = [array_to_pose(pose) for pose in poses]
+        message.gripper_widths = widths.tolist()
+        self._chunks.publish(message)
+
+    def _check_plan(self) -> None:
+        for report in self._reports:
+            if (report.policy_id, report.chunk_id) == (POLICY_ID, self._sent) and report.stop_reason:
+                raise CalibrationError(f"control dropped the motion: {report.stop_reason}")
+        if self.command is not None and self.command.mode != CommandState.POLICY:
+            raise CalibrationError(
+                f"control has left mode POLICY during the motion: {self.command.text or 'no reason'}"
+            )
+
+
+def is_simulated(contract: Contract) -> bool:
+    """Whether `dp up` would start the simulator for this cell."""
+    return contract.name.startswith("sim_")
+
+
+@contextlib.contextmanager
+def opened_cell(
+    cell: str | Path, folder: Path, latencies: SimulatedLatencies | None, control: bool, seed: int = 0
+) -> Iterator[CalibrationSession]:
+    """A session with a cell: its own simulated one, or the one that runs in this ROS domain.
+
+    Args:
+        cell: name or file of the contract.
+        folder: receives logs and node parameters.
+        latencies: of the simulated cell to start; None attaches to what runs.
+        control: whether control is needed.
+        seed: of the simulated scene.
+    """
+    contract = load_contract(cell)
+    if latencies is None:
+        os.environ.setdefault("ROS_DOMAIN_ID", "0")  # where ROS is when nobody says otherwise
+    with ProcessGroup(folder) as group:
+        if latencies is not None:
+            group.start_graph(_nodes(str(cell), latencies, control, seed))
+        with CalibrationSession(group, contract) as session:
+            if control:
+                session.wait_for_control()
+            yield session
+
+
+def _nodes(cell: str, latencies: SimulatedLatencies, control: bool, seed: int) -> list[Any]:
+    """Simulator, and control where it is needed. Lock step: a busy machine adds nothing to the delays."""
+    graph = build_graph("teleop", cell=cell, seed=seed, lock_step=control, rate=2.0)
+    parameters = {
+        "camera_delay_s": str(latencies.camera_s),
+        "camera_jitter_s": str(latencies.camera_jitter_s),
+        "camera_stamps": "arrival",
+        "command_delay_s": latencies.command_s,
+        "gripper_delay_s": latencies.gripper_s,
+        "clock_code_period_s": latencies.clock_code_period_s,
+        "cameras": not control,
+    }
+    wanted = {"sim_node", "control_node"} if control else {"sim_node"}
+    nodes = [node for node in graph if node.executable in wanted]
+    return [
+        replace(node, parameters={**node.parameters, **parameters}) if node.executable == "sim_node" else node
+        for node in nodes
+    ]
