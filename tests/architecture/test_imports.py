@@ -16,7 +16,7 @@ ALLOWED = {
     "dp_ros": {"dp_core", "dp_msgs"},
     "dp_teleop": {"dp_core", "dp_ros", "dp_msgs"},
     "dp_camera": {"dp_core", "dp_ros", "dp_msgs"},
-    "dp_recorder": {"dp_core", "dp_ros", "dp_msgs"},
+    "dp_recorder": {"dp_core", "dp_dataset", "dp_ros", "dp_msgs"},
     "dp_control": {"dp_core", "dp_ros", "dp_msgs"},
     "dp_policy_node": {"dp_core", "dp_policy", "dp_ros", "dp_msgs"},
     "dp_sim": {"dp_core", "dp_ros", "dp_msgs"},

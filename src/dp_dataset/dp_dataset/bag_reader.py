@@ -7,6 +7,7 @@ read as a stream up to its last complete message.
 import hashlib
 import io
 import json
+import struct
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Metadata, Schema, Statistics
+from mcap.stream_reader import CRCValidationError
 
 from dp_dataset.bag_contents import BagMessage, BagTopic, RawMessage, message_types
 from dp_dataset.mcap_chunks import CHANNEL, MESSAGE, METADATA, SCHEMA, Record, parse_message
@@ -34,7 +36,8 @@ class BagReader:
     Attributes:
         folder: The bag's folder.
         path: Its MCAP file.
-        indexed: False for a bag whose writer was killed.
+        indexed: False for a bag whose writer was killed, or whose index is damaged.
+        complete: Whether the writer came to the end of the data.
         start_ns: Log time of the first message, ns; 0 for an empty bag.
         end_ns: Log time of the last message, ns.
     """
@@ -62,7 +65,7 @@ class BagReader:
         self._counts: dict[str, int] = {}
         self._metadata: dict[str, dict[str, str]] = {}
         self.start_ns = self.end_ns = 0
-        self.indexed = self._read_summary()
+        self.indexed = self.complete = self._read_summary()
         if not self.indexed:
             self._scan(on_progress)
 
@@ -205,14 +208,14 @@ class BagReader:
     def _read_summary(self) -> bool:
         with self.path.open("rb") as file:
             try:
-                reader = SeekingReader(file)
+                reader = SeekingReader(file, validate_crcs=True)
                 summary = reader.get_summary()
                 if summary is None or summary.statistics is None:
                     return False
                 self._channels, self._schemas = dict(summary.channels), dict(summary.schemas)
                 self._count(summary.statistics)
                 self._metadata = {record.name: record.metadata for record in reader.iter_metadata()}
-            except (McapError, OSError, ValueError, KeyError):
+            except (McapError, CRCValidationError, OSError, ValueError, KeyError, EOFError, struct.error):
                 return False
         return True
 
@@ -223,7 +226,8 @@ class BagReader:
         self.start_ns, self.end_ns = statistics.message_start_time, statistics.message_end_time
 
     def _scan(self, on_progress: Callable[[int], None] | None) -> None:
-        for record in McapRecords(self.path, _ignore, None, on_progress):
+        records = McapRecords(self.path, _ignore, None, on_progress)
+        for record in records:
             if record.opcode == MESSAGE:
                 message = parse_message(record.body)
                 channel = self._channels.get(message.channel_id)
@@ -236,6 +240,7 @@ class BagReader:
                 self.end_ns = max(self.end_ns, message.log_time_ns)
             elif record.opcode in (SCHEMA, CHANNEL, METADATA):
                 self._learn(record)
+        self.complete = records.complete
 
     def _learn(self, record: Record) -> None:
         """Take over a type, a topic or metadata; one that is damaged is as good as missing."""

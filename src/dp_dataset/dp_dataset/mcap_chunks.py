@@ -157,10 +157,23 @@ def claimed_span(rest: memoryview) -> tuple[int, int] | None:
     return header.start_ns, header.end_ns
 
 
-def without_zeros(data: bytes) -> memoryview:
-    """The data without blocks at the end that were never written."""
-    kept = len(data.rstrip(b"\x00"))
-    return memoryview(data)[:kept] if len(data) - kept >= _BLOCK_BYTES else memoryview(data)
+def written_size(file: BinaryIO, size: int) -> int:
+    """Size of a file without the blocks at its end that were never written.
+
+    Args:
+        file: The file.
+        size: Its size with them, bytes.
+    """
+    end = size
+    while end > 0:
+        start = max(0, end - _SEARCH_BYTES)
+        file.seek(start)
+        kept = len(file.read(end - start).rstrip(b"\x00"))
+        if kept:
+            written = start + kept
+            return written if size - written >= _BLOCK_BYTES else size
+        end = start
+    return 0 if size >= _BLOCK_BYTES else size
 
 
 def find_chunk(file: BinaryIO, position: int, size: int) -> int | None:

@@ -30,7 +30,7 @@ from dp_dataset.mcap_chunks import (
     parse_chunk_header,
     records_of,
     salvage,
-    without_zeros,
+    written_size,
 )
 
 MAGIC = b"\x89MCAP0\r\n"
@@ -71,6 +71,9 @@ class McapRecords:
         on_damage: Told of each part that cannot be read, which is then left out; None raises it instead.
         wanted: Asked with first and last log time (ns) whether a chunk matters; others are skipped unread.
         on_progress: Told how many bytes of the file were passed, each time some were.
+
+    Attributes:
+        complete: Whether the end of the data was found there, as a writer that was not killed puts it.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class McapRecords:
         self._wanted = wanted
         self._on_progress = on_progress
         self._bad: McapDamage | None = None
+        self.complete = False
 
     def __iter__(self) -> Iterator[Record]:
         """Records in the order of the file.
@@ -96,7 +100,7 @@ class McapRecords:
         with self._path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             passed = 0
-            for position, record in self._top_level(file, size):
+            for position, record in self._top_level(file, written_size(file, size)):
                 if record is not None:
                     yield from record
                 if self._on_progress is not None and position > passed:
@@ -108,6 +112,7 @@ class McapRecords:
 
     def _top_level(self, file: BinaryIO, size: int) -> Iterator[tuple[int, Iterator[Record] | None]]:
         """After each record: how far the file is read, and what to yield for it."""
+        file.seek(0)
         if file.read(len(MAGIC)) != MAGIC:
             self._tell(McapDamage("it does not begin as an MCAP file does", 0, min(size, len(MAGIC)), at_end=size < 8))
         position = min(len(MAGIC), size)
@@ -122,6 +127,7 @@ class McapRecords:
                 position = size if following is None else following
                 continue
             if opcode == DATA_END:
+                self.complete = True
                 return
             yield end, self._record(file, opcode, position, length)
             position = end
@@ -175,7 +181,7 @@ class McapRecords:
         rest = memoryview(b"")
         if opcode == CHUNK:
             file.seek(position + RECORD_HEADER.size)
-            rest = without_zeros(file.read(size - position - RECORD_HEADER.size))
+            rest = memoryview(file.read(size - position - RECORD_HEADER.size))
         yield from salvage(rest, position)
         what = "the file ends inside a chunk" if opcode == CHUNK else "the file ends inside a record"
         self._tell(McapDamage(what, position, size - position, claimed_span(rest), at_end=True))

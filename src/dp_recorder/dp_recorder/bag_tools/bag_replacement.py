@@ -1,0 +1,79 @@
+"""Puts a new bag in an old one's place so that at any instant there is one of them, whole.
+
+The new bag is written in a folder of its own inside the old one's, and then takes the old file's name in one step.
+The old file stays as ``<name>.mcap.orig``.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dp_dataset.bag_reader import BagReader, RawMessage
+
+from dp_recorder.bag_tools.bag_copy import METADATA_FILE, copy_bag
+from dp_recorder.bag_tools.bag_folders import ORIGINAL_SUFFIX, WORK_FOLDER
+
+
+def replace_bag(
+    bag: BagReader,
+    messages: Iterable[RawMessage],
+    *,
+    custom_data: Mapping[str, str],
+    embedded: Mapping[str, Mapping[str, str]],
+) -> Path:
+    """Write a bag anew with the given messages and put it in its own place; ``finish_replacement`` has to follow.
+
+    Args:
+        bag: The old bag.
+        messages: Of the new one.
+        custom_data: For its ``metadata.yaml``.
+        embedded: Metadata records for its file.
+
+    Returns:
+        Where the old file lies now.
+    """
+    work = bag.folder / WORK_FOLDER / bag.path.stem.removesuffix("_0")
+    copy_bag(bag, messages, work, custom_data=custom_data, embedded=embedded)
+    new = work / f"{work.name}_0.mcap"
+    original = bag.path.with_name(f"{bag.path.name}{ORIGINAL_SUFFIX}")
+    with contextlib.suppress(FileNotFoundError):
+        original.unlink()
+    try:
+        # With two names for the old file there is no instant without a bag.
+        os.link(bag.path, original)
+    except OSError:
+        bag.path.rename(original)
+    new.replace(bag.folder / new.name)
+    if new.name != bag.path.name:
+        bag.path.unlink(missing_ok=True)
+    (work / METADATA_FILE).replace(bag.folder / METADATA_FILE)
+    return original
+
+
+def finish_replacement(folder: Path, unwanted: Path | None) -> None:
+    """Clear away what is not needed any more, and wait until the disk knows.
+
+    Args:
+        folder: The bag's folder.
+        unwanted: The old file, if it is not to be kept.
+    """
+    shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+    if unwanted is not None:
+        unwanted.unlink(missing_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def undo_interrupted(folder: Path) -> None:
+    """Clear away what an interrupted replacement left; give the old file its name back if nothing else has it."""
+    if not folder.is_dir():
+        return
+    shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
+    originals = sorted(folder.glob(f"*.mcap{ORIGINAL_SUFFIX}"))
+    if originals and not any(folder.glob("*.mcap")):
+        originals[0].rename(originals[0].with_name(originals[0].name.removesuffix(ORIGINAL_SUFFIX)))

@@ -1,0 +1,131 @@
+"""Dead pictures: black, over-exposed or frozen ones, and such that cannot be decoded.
+
+Every picture is compared with the one before it by a checksum. Its brightness is judged from every eighth pixel, of a
+JPEG from a decoding at an eighth of its size.
+"""
+
+import zlib
+
+import cv2
+import numpy as np
+from dp_dataset.bag_reader import RawMessage
+
+from dp_recorder.bag_tools.finding import FAILURE, WARNING, BagFinding, Spell
+from dp_recorder.bag_tools.motion_record import MotionRecord
+from dp_recorder.recorded_streams import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
+from dp_recorder.serialized_message import SerializedMessageError, read_image
+
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+#: Mean level (0 to 255) below which a picture is black, and share of white pixels from which it is over-exposed.
+BLACK_LEVEL, WHITE_LEVEL, WHITE_SHARE = 4.0, 250, 0.6
+#: For this long a picture may stay the same (or dead) before it is complained of, s; and motion that must show.
+FROZEN_S, DEAD_S, VISIBLE_MOTION_M = 0.5, 0.3, 0.01
+_STEP = 8
+
+
+class ImageHealth:
+    """Judges the pictures of one camera in their order; constant memory."""
+
+    def __init__(self, topic: str) -> None:
+        """Start with none.
+
+        Args:
+            topic: Full name.
+        """
+        self.topic = topic
+        self.pictures = 0
+        self._checksum: int | None = None
+        self._same_since_ns = 0
+        self._repeated = 0
+        self._frozen: list[tuple[int, int]] = []
+        self._black, self._white, self._broken = Spell(), Spell(), Spell()
+
+    def add(self, entry: RawMessage) -> None:
+        """Judge one picture."""
+        self.pictures += 1
+        t_ns = entry.log_time_ns
+        try:
+            pixels, content = _sample(entry)
+        except (SerializedMessageError, ValueError, cv2.error):
+            self._broken.update(t_ns, True)
+            return
+        self._broken.update(t_ns, False)
+        checksum = zlib.crc32(content)
+        if checksum == self._checksum:
+            self._repeated += 1
+        else:
+            self._end_run(t_ns)
+            self._checksum, self._same_since_ns = checksum, t_ns
+        self._black.update(t_ns, float(pixels.mean()) < BLACK_LEVEL)
+        self._white.update(t_ns, float((pixels >= WHITE_LEVEL).mean()) > WHITE_SHARE)
+        self._last_ns = t_ns
+
+    def _end_run(self, t_ns: int) -> None:
+        if self._checksum is not None and t_ns - self._same_since_ns > FROZEN_S * 1e9:
+            # The longest few tell enough, and a camera that stands still for hours keeps its memory.
+            self._frozen = sorted([*self._frozen, (self._same_since_ns, t_ns)], key=lambda run: run[0] - run[1])[:100]
+
+    def findings(self, start_ns: int, motion: MotionRecord) -> list[BagFinding]:
+        """What is wrong, in a bag that starts at a log time (ns), with what is known of the arm's motion."""
+        if self._checksum is not None:
+            self._end_run(self._last_ns)
+        found = []
+        for name, seen in (("black", self._black), ("over-exposed", self._white)):
+            if seen.longest_ns > DEAD_S * 1e9:
+                what = f"{name} for {seen.longest_ns / 1e9:.2f} s"
+                found.append(self._finding(FAILURE, what, seen.longest_at_ns, start_ns))
+        if self._broken.times:
+            what = "pictures cannot be decoded"
+            found.append(self._finding(FAILURE, what, self._broken.first_ns, start_ns))
+        for begin, end in self._frozen:
+            moved_m = motion.distance_m(begin, end)
+            what = f"the same picture for {(end - begin) / 1e9:.2f} s"
+            if moved_m is not None and moved_m > VISIBLE_MOTION_M:
+                what = f"frozen: {what} while the arm moved by {moved_m:.3f} m"
+                found.append(self._finding(FAILURE, what, begin, start_ns))
+                break
+            if moved_m is None:
+                found.append(self._finding(WARNING, what, begin, start_ns))
+                break
+        return found
+
+    def _finding(self, level: str, what: str, at_ns: int, start_ns: int) -> BagFinding:
+        return BagFinding(level, self.topic, what, (at_ns - start_ns) / 1e9)
+
+    @property
+    def repeated(self) -> int:
+        """Pictures equal to the one before."""
+        return self._repeated
+
+
+def _sample(entry: RawMessage) -> tuple[np.ndarray, memoryview]:
+    """Some levels of a picture, and the bytes by which it is told from another."""
+    if entry.type_name == COMPRESSED_IMAGE_TYPE:
+        data = compressed_data(entry.data)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
+        if pixels is None:
+            raise ValueError("no picture")
+        return pixels, data
+    image = read_image(entry.data)  # type: ignore[arg-type]  # a view reads as bytes do
+    rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
+    if not rows.size:
+        raise ValueError("an empty picture")
+    channels = max(1, image.step // max(1, image.width))
+    pixels = rows[::_STEP, : image.width * channels].reshape(-1, image.width, channels)[:, ::_STEP]
+    return pixels, image.data
+
+
+def compressed_data(message: memoryview) -> memoryview:
+    """The file in a serialized ``sensor_msgs/CompressedImage``.
+
+    Raises:
+        ValueError: If the message is shorter than it says.
+    """
+    position = 12
+    for _ in range(3):
+        position = (position - 4 + 3 & ~3) + 4
+        length = int.from_bytes(message[position : position + 4], "little")
+        position += 4 + length
+    if not 0 < length == len(message[position - length : position]):
+        raise ValueError("the message ends inside its picture")
+    return message[position - length : position]
