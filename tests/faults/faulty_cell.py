@@ -1,5 +1,6 @@
 """The rest of the cell in one process: robot, cameras, operator and policy, whose messages a test may spoil."""
 
+import collections
 import contextlib
 import threading
 import time
@@ -60,6 +61,7 @@ class FaultyCell:
         self.late_s = 0.0
         self.spoil = {}
         self.targets, self.states, self.reports, self.grips = [], [], [], []
+        self.devices = collections.deque(maxlen=100)
         self._backlog = []
         self._stalled = False
         self._chunk_id = 0
@@ -96,6 +98,7 @@ class FaultyCell:
         listen(CommandState, "control/command_state", self._hear, qos.STATE)
         listen(ChunkReport, "control/chunk_report", self.reports.append, qos.EVENT)
         listen(GripperCommand, "gripper/command", self.grips.append, qos.STATE)
+        listen(TeleopState, "teleop/state", lambda message: self.devices.append(message), qos.STATE)
 
     def now_ns(self):
         """ROS time as the cell's own clock has it."""

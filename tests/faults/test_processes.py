@@ -98,10 +98,19 @@ def test_a_killed_robot_driver_is_a_fault(cell, robot, table):
     table.append(first)
 
 
+def let_go_once(cell):
+    """A teleop node that starts does not know what the hand did before: the clutch must be let go once."""
+    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 20.0)
+    cell.axes, cell.held = (lambda t: np.zeros(6)), False
+    cell.devices.clear()
+    cell.wait(lambda: any(d.connected and not d.buttons[1] for d in list(cell.devices)), "the open clutch", 20.0)
+    cell.held = True
+
+
 def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table):
     cell.spoil["engaged"] = silent  # the node's own topic
     teleop = start_node("dp_teleop.node", cell=cell_file)
-    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 20.0)
+    let_go_once(cell)
     watch = Watch(cell)
     cell.begin_teleop("axes")
     watch.mark()
@@ -110,7 +119,7 @@ def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table)
     cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
     did = f"{watch.reaction()}; HOLD after 0.8 s"
     teleop.start()
-    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 20.0)
+    let_go_once(cell)
     cell.drive("axes")
     table.append(watch.row("teleop node killed", did, "node restarted, TELEOP asked for again"))
 
