@@ -4,6 +4,7 @@ Runs under any Python 3 with the standard library only, because it runs before t
 
     python3 tools/probe_system.py              # exit 0: all there; exit 1: one line that says what to install
     python3 tools/probe_system.py --packages   # only the names of the missing Debian/Ubuntu packages
+    python3 tools/probe_system.py --test-packages   # those without which some tests are skipped
 """
 
 import ctypes
@@ -81,9 +82,18 @@ def missing_packages():
     return packages + missing_rendering()
 
 
+def missing_test_packages():
+    """Debian/Ubuntu names of what only tests use, which skip what they cannot do without it."""
+    # The driver of SpaceMice is tested against the daemon itself.
+    return [] if shutil.which("spacenavd") else ["spacenavd"]
+
+
 def main():
     """Print the verdict; the exit status is 1 when something is missing."""
     packages = missing_packages()
+    if "--test-packages" in sys.argv[1:]:
+        print(" ".join(missing_test_packages()))
+        return 0
     if "--packages" in sys.argv[1:]:
         print(" ".join(packages))
         return 0

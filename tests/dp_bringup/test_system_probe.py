@@ -46,3 +46,11 @@ def test_unsupported_python_is_named(probe, monkeypatch):
 def test_other_processors_are_sent_to_apt(probe, monkeypatch):
     monkeypatch.setattr(probe.platform, "machine", lambda: "aarch64")
     assert "colcon" in probe.interpreter_problem()
+
+
+def test_what_only_tests_use_is_asked_for_apart(probe, monkeypatch, capsys):
+    monkeypatch.setattr(probe.shutil, "which", lambda name: None if name == "spacenavd" else f"/usr/bin/{name}")
+    monkeypatch.setattr(probe.sys, "argv", ["probe_system.py", "--test-packages"])
+    assert probe.main() == 0
+    assert capsys.readouterr().out == "spacenavd\n"
+    assert "spacenavd" not in probe.missing_packages()
