@@ -10,6 +10,7 @@ from dp_core.contract import config_directory
 
 from dp_bringup.errors import CommandError
 from dp_bringup.policy_bench import command as policy_bench
+from dp_bringup.recorder_bench import command as recorder_bench
 from dp_bringup.results import add_json_argument, write_results
 from dp_bringup.soak import command as soak
 
@@ -24,14 +25,17 @@ EXAMPLES = """examples:
   dp bench policy --quick
   dp bench policy --threads 1 --rounds 20 --json policy.json
   dp bench policy --checkpoint runs/latest/checkpoint --runtime int8
-  dp bench soak runs/latest/checkpoint --task place --minutes 30"""
+  dp bench soak runs/latest/checkpoint --task place --minutes 30
+  dp bench recorder
+  dp bench recorder --modes raw --seconds 20 --naive-seconds 0
+  dp bench recorder --modes jpeg --cameras 2 --json recorder.json"""
 SUMMARY = ("jitter_p99_ratio", "jerk_ratio", "velocity_step_ratio", "limit_violations")
 Row = dict[str, Any]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="control|policy|soak")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="control|policy|soak|recorder")
     control = actions.add_parser(
         "control",
         help="period of the loop, smoothness of the motion, fault episodes",
@@ -72,12 +76,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "missed or the arm stands without reason. Keep the machine quiet meanwhile.",
         )
     )
+    recorder_bench.configure(
+        actions.add_parser(
+            "recorder",
+            help="cost of recording, and whether nothing is lost",
+            description=recorder_bench.DESCRIPTION,
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure the chosen parts; 1 when a limit was violated."""
     if args.action != "control":
-        return {"policy": policy_bench, "soak": soak}[args.action].run(args)
+        return {"policy": policy_bench, "soak": soak, "recorder": recorder_bench}[args.action].run(args)
     from dp_bringup.run_folder import new_run_folder, only_worker
 
     parts = _check(args)

@@ -1,0 +1,125 @@
+"""Reads a recorded file back once and holds every message against what was published."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dp_core.contract import Contract
+from dp_core.images import encode_jpeg
+from dp_recorder.serialized_message import write_compressed_image
+from mcap.reader import SeekingReader
+
+from dp_bringup.recorder_bench.known_messages import (
+    BODY_START,
+    camera_frames,
+    camera_topics,
+    counter_of,
+    state_topics,
+)
+
+_IMAGE_FORMAT = "rgb8; jpeg compressed bgr8"
+_COMPRESSED = "/compressed"
+_TOLD_EVERY = 256
+
+
+@dataclass
+class ReadBack:
+    """What a file holds.
+
+    Attributes:
+        recorded: Messages by topic, each counted once.
+        in_time: Those of them that were published while processor time was measured.
+        bytes_in_time: Their size as they were published.
+        expected: Messages that should be there, by topic.
+        damaged: Messages whose content is not what was published.
+        repeated: Messages that are there more than once, or not in the order they were published.
+    """
+
+    recorded: dict[str, int] = field(default_factory=dict)
+    expected: dict[str, int] = field(default_factory=dict)
+    in_time: int = 0
+    bytes_in_time: int = 0
+    damaged: int = 0
+    repeated: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Messages published and not in the file, whole."""
+        return sum(self.expected.values()) - sum(self.recorded.values()) + self.damaged
+
+
+def jpeg_checksums(contract: Contract) -> dict[str, tuple[int, ...]]:
+    """CRC-32 of what follows the frame id in the bag, by camera topic and frame: the JPEGs are made here once more."""
+    checksums = {}
+    for number, camera in enumerate(contract.cameras.values()):
+        frames = camera_frames(number, camera.width, camera.height)
+        checksums[camera.topic] = tuple(_jpeg_checksum(encode_jpeg(frame, camera.jpeg_quality)) for frame in frames)
+    return checksums
+
+
+def published_sizes(contract: Contract) -> dict[str, int]:
+    """Bytes of a message of each topic, as published."""
+    return {topic.name: len(topic.message(0)) for topic in (*camera_topics(contract), *state_topics(contract))}
+
+
+def _jpeg_checksum(data: bytes) -> int:
+    message = write_compressed_image(0, "x" * (BODY_START - 17), _IMAGE_FORMAT, data)
+    return zlib.crc32(message[BODY_START:])
+
+
+def read_back(
+    path: Path,
+    sizes: Mapping[str, int],
+    first: Mapping[str, int],
+    end: Mapping[str, int],
+    compressed: Mapping[str, tuple[int, ...]] | None,
+    on_message: Callable[[int], None] = lambda count: None,
+) -> ReadBack:
+    """Read a file and check each message.
+
+    Args:
+        path: MCAP file.
+        sizes: Bytes of a message of each topic, as published.
+        first: Number of the first message of each topic that must be in the file; earlier ones may be.
+        end: Number after the last published message of each topic.
+        compressed: Checksums of topics whose content is not as published (:func:`jpeg_checksums`); None where nothing
+            can be said of the content, since it was serialised anew and padding bytes may hold anything.
+        on_message: Told how many messages were read since it was last told.
+    """
+    found = ReadBack()
+    last: dict[str, int] = {}
+    begun: dict[str, int] = {}
+    told = 0
+    with path.open("rb") as file:
+        reader = SeekingReader(file, validate_crcs=True)
+        for _, channel, message in reader.iter_messages(log_time_order=False):
+            name = channel.topic.strip("/").removesuffix(_COMPRESSED)
+            if name not in sizes:
+                continue
+            counter, checksum = counter_of(message.data)
+            if compressed is not None:
+                size = sizes[name]  # the middleware may pad the end
+                if contents := compressed.get(name):
+                    size = len(message.data)
+                    checksum = contents[counter % len(contents)]
+                found.damaged += zlib.crc32(memoryview(message.data)[BODY_START:size]) != checksum
+            begun.setdefault(name, counter)
+            if counter <= last.get(name, -1):
+                found.repeated += 1
+            else:
+                found.recorded[name] = found.recorded.get(name, 0) + 1
+                last[name] = counter
+                if counter >= first[name]:
+                    found.in_time += 1
+                    found.bytes_in_time += sizes[name]
+            told += 1
+            if told == _TOLD_EVERY:
+                on_message(told)
+                told = 0
+    on_message(told)
+    for name in sizes:
+        found.expected[name] = end[name] - min(begun.get(name, first[name]), first[name])
+    return found
