@@ -1,6 +1,6 @@
 """SpaceMouse mapping; expected values worked by hand."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,13 +32,13 @@ def test_expo_is_cubic_at_one():
 
 
 def test_scales_and_signs():
-    spec = dataclasses.replace(SPEC, axis_signs=(1, -1, 1, 1, 1, -1))
+    spec = replace(SPEC, axis_signs=(1, -1, 1, 1, 1, -1))
     _, command = step(MappingState(), sample([1, 1, 0, 0, 0, 1]), None, spec, GRIPPER)
     np.testing.assert_allclose(command.twist, [0.25, -0.25, 0, 0, 0, -1.0])
 
 
 def test_tool_frame_turns_the_twist():
-    spec = dataclasses.replace(SPEC, frame="tool")
+    spec = replace(SPEC, frame="tool")
     quarter = quat_from_rpy([0, 0, np.pi / 2])
     _, command = step(MappingState(), sample([1, 0, 0, 1, 0, 0]), quarter, spec, GRIPPER)
     np.testing.assert_allclose(command.twist, [0, 0.25, 0, 0, 1.0, 0], atol=1e-12)
@@ -47,7 +47,7 @@ def test_tool_frame_turns_the_twist():
 
 
 def test_the_clutch_must_be_held():
-    spec = dataclasses.replace(SPEC, clutch_button=1)
+    spec = replace(SPEC, clutch_button=1)
     _, loose = step(MappingState(), sample([1, 0, 0, 0, 0, 0]), None, spec, GRIPPER)
     _, held = step(MappingState(), sample([1, 0, 0, 0, 0, 0], (False, True)), None, spec, GRIPPER)
     assert not np.any(loose.twist) and held.twist[0] == pytest.approx(0.25)
@@ -91,8 +91,8 @@ def test_only_the_same_reading_within_five_milliseconds_is_a_repetition():
 
 
 def play(spec, frames, state=None, period_s=0.01, quat=None):
-    """Commands of a hand at 100 Hz; ``frames``: (axes, buttons) of each sample."""
-    state, commands = state or MappingState.at_start(spec), []
+    """Commands of a hand at 100 Hz; ``frames``: (axes, buttons) of each sample. It was at rest before, unless given."""
+    state, commands = state or replace(MappingState.at_start(spec), armed=True), []
     for tick, (axes, buttons) in enumerate(frames):
         state, command = step(state, sample(axes, buttons, 5.0 + tick * period_s), quat, spec, GRIPPER)
         commands.append(command)
@@ -152,7 +152,7 @@ def test_a_twist_is_bounded_by_its_scale_and_tier_and_locked_axes_are_exactly_ze
 def test_no_button_and_no_setting_makes_the_twist_jump(presses, axes, sign):
     """With a cap held still the twist changes by full scale in ramp_s at most, but for a clutch that is let go."""
     spec = TeleopSpec(clutch_button=1, speed_button=2, lock_button=3, speed_tiers=(1.0, 0.1), ramp_s=0.2)
-    other = dataclasses.replace(spec, axis_signs=(sign, 1, 1, 1, 1, sign), linear_scale_m_s=0.1, locked_axes=("y",))
+    other = replace(spec, axis_signs=(sign, 1, 1, 1, 1, sign), linear_scale_m_s=0.1, locked_axes=("y",))
     state, _ = play(spec, [([0.0] * 6, (False,) * 4)])
     limit = np.repeat([0.25, 1.0], 3) * (0.01 / 0.2) + 1e-9
     t_s, before, down = 5.01, np.zeros(6), [False] * 4
@@ -223,16 +223,17 @@ def test_a_change_of_frame_stops_in_the_old_one_before_it_goes_on_in_the_new_one
 def test_after_a_loss_the_cap_must_be_at_rest_and_the_clutch_let_go():
     spec = TeleopSpec(clutch_button=1)
     held, held_rest = (PUSH[0], (True, True, False)), (REST[0], (True, True, False))
-    state, commands = play(spec, [held, held_rest, held] + [REST] * 20 + [held, held])
-    assert [command.armed for command in commands] == [False] * 3 + [True] * 22
-    assert [command.engaged for command in commands] == [False] * 23 + [True] * 2
+    state, commands = play(
+        spec, [held] + [held_rest] * 11 + [held] + [REST] * 20 + [held, held], MappingState.at_start(spec)
+    )
+    assert [command.armed for command in commands] == [False] * 13 + [True] * 22
+    assert [command.engaged for command in commands] == [False] * 33 + [True] * 2
     assert commands[0].waits_for == "the cap to be at rest and button 1 to be let go"
-    assert commands[1].waits_for == "button 1 to be let go" and not commands[3].waits_for
-    assert not any(command.toggled for command in commands[:4]), "a button held over the loss is no press"
-    state = state.without_device()
-    _, commands = play(spec, [PUSH, held_rest, held], state)
-    # Let go, but deflected; then at rest with a button that was pressed meanwhile: pressed on purpose.
-    assert [command.engaged for command in commands] == [False, True, True]
+    assert commands[11].waits_for == "button 1 to be let go" and not commands[13].waits_for
+    assert not any(command.toggled for command in commands[:14]), "a button held over the loss is no press"
+    _, commands = play(spec, [REST] * 10 + [PUSH] + [held_rest] * 12, state.without_device())
+    # Zeros of a device that has not reported yet are no rest; a button that was pressed since was pressed on purpose.
+    assert [command.engaged for command in commands] == [False] * 21 + [True] * 2
 
 
 def test_hold_mode_closes_while_the_button_is_held():

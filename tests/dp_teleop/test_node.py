@@ -1,61 +1,23 @@
 """The teleoperation node as a process of its own, over real DDS."""
 
-import subprocess
-import sys
 import time
 
 import pytest
-import rclpy
 from dp_ros.messages import ns_to_stamp
-from geometry_msgs.msg import TwistStamped
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
-from dp_msgs.msg import CommandState, GripperCommand, TeleopState
-from dp_ros import qos
+from dp_msgs.msg import CommandState
 
 
-class Hand:
-    """A SpaceMouse and the control node, as far as teleop sees them."""
-
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, "-m", "dp_teleop.node"])
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context)
-        self.node = Node("hand", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.twists, self.grips, self.engagements = [], [], []
-        self.node.create_subscription(TwistStamped, "teleop/twist", self.twists.append, qos.STATE)
-        self.node.create_subscription(GripperCommand, "teleop/gripper", self.grips.append, qos.STATE)
-        self.node.create_subscription(TeleopState, "teleop/state", self.engagements.append, qos.STATE)
-        self.joys = self.node.create_publisher(Joy, "spacenav/joy", qos.STATE)
-        self.states = self.node.create_publisher(CommandState, "control/command_state", qos.STATE)
-
-    def hold(self, seconds, axes=(0.0,) * 6, button=0, mode=CommandState.TELEOP):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            joy = Joy(axes=list(axes), buttons=[button, 0])
-            joy.header.stamp = ns_to_stamp(self.node.get_clock().now().nanoseconds)
-            self.states.publish(CommandState(mode=mode, commanded_width=0.08))
-            self.joys.publish(joy)
-            for _ in range(4):  # everything that one sample can cause
-                self.executor.spin_once(0)
-            time.sleep(0.01)
+@pytest.fixture(scope="module")
+def node(make_hand):
+    return make_hand()
 
 
 @pytest.fixture
-def hand():
-    hand = Hand()
-    deadline = time.monotonic() + 30
-    while not hand.twists and time.monotonic() < deadline:
-        hand.hold(0.05, mode=CommandState.STOPPED)
-    assert hand.twists, "no twist from the node"
-    yield hand
-    hand.process.terminate()
-    assert hand.process.wait(timeout=10) == 0
-    hand.context.try_shutdown()
+def hand(node):
+    node.settle()
+    return node
 
 
 def test_deflection_becomes_a_twist_with_the_stamp_of_the_sample(hand):
@@ -63,7 +25,7 @@ def test_deflection_becomes_a_twist_with_the_stamp_of_the_sample(hand):
     twist = hand.twists[-1]
     assert (twist.twist.linear.x, twist.twist.angular.z) == (0.25, -1.0) and twist.header.frame_id == "fr3_link0"
     deadline = time.monotonic() + 5.0  # the state of the same sample is another message, which may come after it
-    while twist.header.stamp not in [state.header.stamp for state in hand.engagements if state.engaged]:
+    while twist.header.stamp not in [state.header.stamp for state in hand.states if state.engaged]:
         assert time.monotonic() < deadline, "without a clutch button it counts as held"
         hand.executor.spin_once(0.01)
     bad = Joy(axes=[1.0, 0.0], buttons=[0, 0])

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 
 # A cap counts as at rest up to this deflection at least, whatever the deadband.
 REST = 0.02
+# It must stay there for so long: drivers show zeros until the first report of a device that has just appeared, and one
+# that is deflected reports every 10 to 20 ms.
+REST_NS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class MappingState:
         gains: memory of speeds and locks.
         armed: the device was seen at rest and its clutch let go since it appeared.
         rest_seen: the first half of that.
+        rest_since_ns: the cap has been at rest since then.
     """
 
     gripper_closed: bool = False
@@ -38,6 +42,7 @@ class MappingState:
     gains: GainState = field(default_factory=GainState)
     armed: bool = True
     rest_seen: bool = False
+    rest_since_ns: int | None = None
 
     @classmethod
     def at_start(cls, spec: TeleopSpec) -> MappingState:
@@ -52,6 +57,7 @@ class MappingState:
             gains=replace(self.gains, gains=None, t_ns=None, frame="", dominant=None),
             armed=False,
             rest_seen=False,
+            rest_since_ns=None,
         )
 
 
@@ -137,9 +143,12 @@ def _arm(state: MappingState, sample: SpaceMouseSample, spec: TeleopSpec) -> Map
     """After its return the cap must be seen at rest, and the clutch let go, before the device moves anything."""
     if state.armed:
         return state
-    rest = state.rest_seen or bool(np.all(np.abs(sample.axes) <= max(REST, spec.deadband)))
-    clutch_free = spec.clutch_button < 0 or spec.clutch_button not in state.buttons.used
-    return replace(state, rest_seen=rest, armed=rest and clutch_free)
+    since_ns = None
+    if np.all(np.abs(sample.axes) <= max(REST, spec.deadband)):
+        since_ns = sample.t_ns if state.rest_since_ns is None else min(state.rest_since_ns, sample.t_ns)
+    rest = state.rest_seen or (since_ns is not None and sample.t_ns - since_ns >= REST_NS)
+    armed = rest and spec.clutch_button not in state.buttons.used
+    return replace(state, rest_since_ns=since_ns, rest_seen=rest, armed=armed)
 
 
 def _waits_for(state: MappingState, spec: TeleopSpec) -> str:
