@@ -109,15 +109,16 @@ class ClockMap:
         if self._count == 0:
             self._origin, self._height, self._bin_begin = x, y, x
         self._count += 1
+        self._collect(x, y)
         excess = y - self._line(x)
         if excess < 0.0:
-            if excess < -STEP_NS and self.settled:
-                self._step([])
             # Nothing arrives before it was sent: the line was too high.
             self._correction += excess
+            if excess < -STEP_NS and self.settled:
+                self._step([])
+                self._collect(x, y)
             excess = 0.0
         self._excess_sum += excess
-        self._collect(x, y)
         return round(x + self._line(x)) if self.settled else None
 
     @property

@@ -66,7 +66,7 @@ def apply_settings(device: Any, color: Any, spec: CameraDevice) -> list[str]:
     Raises:
         CameraSettingError: an option that is asked for does not exist, or the value is out of its range.
     """
-    notes = []
+    notes: list[str] = []
     for sensor in device.query_sensors():
         # Off: the sensor's own clock, which our fit maps to the ROS clock; on: an average over some seconds of USB.
         if sensor.supports(rs.option.global_time_enabled):
