@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from dp_core.contract import Contract, load_contract
@@ -20,11 +22,13 @@ from dp_bringup.calibration.figures import plot_camera, plot_gripper, plot_robot
 from dp_bringup.calibration.gripper_latency import estimate_gripper
 from dp_bringup.calibration.outcome import Destination, finish
 from dp_bringup.calibration.records import MotionRecord, record_of_bag
-from dp_bringup.calibration.robot_latency import AXES, estimate_robot
+from dp_bringup.calibration.robot_latency import AXES, Span, axis_means, estimate_robot, spans_of
 from dp_bringup.progress import bar
 from dp_msgs.msg import CommandState
 
 REST_BEFORE_S = 1.0
+# A wobble is looked at from a little before it to when the arm has come to rest after it.
+BEFORE_S, AFTER_S = 0.2, 0.3
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,8 @@ class RobotSettings:
 
     wobble: Wobble = field(default_factory=Wobble)
     axes: tuple[str, ...] = AXES
-    repeat: int = 1
-    window_s: float = 2.5
+    repeat: int = 2
+    window_s: float = 8.0
     longest_s: float = 0.6
     seed: int = 0
 
@@ -95,42 +99,46 @@ def calibrate_robot(
     contract = load_contract(destination.cell)
     folder.mkdir(parents=True, exist_ok=True)
     if bag is not None:
-        motion, contract = record_of_bag(bag, None)
+        motion, contract = record_of_bag(bag)
+        record = motion.poses()
+        spans = spans_of(record, settings.axes, settings.window_s, settings.longest_s)
     else:
         what = f"wobble by {settings.wobble.amplitude_m:g} m along {', '.join(settings.axes)} of {contract.base_frame}"
         _confirm(f"The arm will {what}.", simulated, confirmed)
         with opened_cell(destination.cell, folder, simulated, control=True, seed=settings.seed) as session:
-            motion = _wobble(session, contract, settings)
-    record = motion.poses()
-    estimate, windows = estimate_robot(record, contract, settings.axes, settings.window_s, settings.longest_s)
+            motion, spans = _wobble(session, contract, settings)
+        record = motion.poses()
+        spans = [replace(span, start_s=span.start_s - record.origin_s) for span in spans]
+    estimate, windows = estimate_robot(record, contract, spans, settings.longest_s)
     plot = folder / "robot.png"
-    plot_robot(estimate, record, windows, plot, settings.window_s)
-    by_axis = {
-        f"{axis}_latency_s": float(np.mean([w.lag.lag_s for w in windows if w.axis == axis]))
-        for axis in {w.axis for w in windows}
-    }
-    print(", ".join(f"{key[0]} {1e3 * value:.1f} ms" for key, value in sorted(by_axis.items())))
+    plot_robot(estimate, record, windows, plot)
+    means = axis_means(windows)
+    print("by axis: " + ", ".join(f"{axis} {1e3 * value:.1f} ms" for axis, value in means.items()))
+    by_axis = {f"{axis}_latency_s": value for axis, value in means.items()}
     finish("calibrate robot", [estimate], destination, [plot], by_axis, json_file)
 
 
-def _wobble(session: CalibrationSession, contract: Contract, settings: RobotSettings) -> MotionRecord:
+def _wobble(
+    session: CalibrationSession, contract: Contract, settings: RobotSettings
+) -> tuple[MotionRecord, list[Span]]:
+    """Move the arm; returns what happened, and where in it (ROS time) each wobble lies from rest to rest."""
     rng = np.random.default_rng(settings.seed)
     motion = MotionRecord(contract)
     _hold(session)
-    motion.listen(session)
+    motion.listen(session.inbox)
     axes = settings.axes * settings.repeat
     times = settings.wobble.times()
     one_s = LEAD_S + float(times[-1]) + 0.5
+    spans = []
     with bar(round(one_s * len(axes)), "wobble", "s") as shown:
         for number, axis in enumerate(axes):
             start, width = session.commanded
             poses = wobble_poses(settings.wobble, axis, start, contract, rng)
-            begin_s = number * one_s
-            _show(shown, begin_s)
-            widths = np.full(len(times), width)
-            session.execute(times, poses, widths, lambda done_s, base=begin_s: _show(shown, base + done_s))
+            on_time = partial(_show, shown, number * one_s)
+            begin_s = session.execute(times, poses, np.full(len(times), width), on_time)
+            spans.append(Span(axis, begin_s - BEFORE_S, BEFORE_S + float(times[-1]) + AFTER_S))
     session.set_mode(CommandState.HOLD)
-    return motion
+    return motion, spans
 
 
 def calibrate_gripper(
@@ -148,7 +156,7 @@ def calibrate_gripper(
     contract = load_contract(destination.cell)
     folder.mkdir(parents=True, exist_ok=True)
     if bag is not None:
-        motion, contract = record_of_bag(bag, None)
+        motion, contract = record_of_bag(bag)
     else:
         _confirm(f"The gripper will open and close {steps} times; nothing may be in it.", simulated, confirmed)
         with opened_cell(destination.cell, folder, simulated, control=True, seed=seed) as session:
@@ -168,11 +176,11 @@ def calibrate_gripper(
 def _steps(session: CalibrationSession, contract: Contract, steps: int, rest_s: float) -> MotionRecord:
     motion = MotionRecord(contract)
     _hold(session)
-    motion.listen(session)
+    motion.listen(session.inbox)
     pose, width = session.commanded
     times, widths = step_widths(contract, width, steps, rest_s)
     with bar(round(LEAD_S + float(times[-1]) + 0.5), "steps", "s") as shown:
-        session.execute(times, np.tile(pose, (len(times), 1)), widths, lambda done_s: _show(shown, done_s))
+        session.execute(times, np.tile(pose, (len(times), 1)), widths, partial(_show, shown, 0.0))
     session.set_mode(CommandState.HOLD)
     return motion
 
@@ -184,11 +192,9 @@ def _hold(session: CalibrationSession) -> None:
     session.wait_for(lambda: session.now_s > rested_s, 60.0, "the arm to come to rest")
 
 
-def _show(shown: object, done_s: float) -> None:
-    """Set a progress bar to whole seconds."""
-    step = int(done_s) - int(getattr(shown, "n", 0))
-    if step > 0:
-        shown.update(step)  # type: ignore[attr-defined]
+def _show(shown: Any, begin_s: float, done_s: float) -> None:
+    """Set a progress bar to the whole seconds that are done."""
+    shown.update(max(0, int(begin_s + done_s) - shown.n))
 
 
 def _confirm(what: str, simulated: SimulatedLatencies | None, confirmed: bool) -> None:

@@ -15,6 +15,7 @@ from dp_ros.messages import array_to_pose, ns_to_stamp, pose_to_array, stamp_to_
 from numpy.typing import NDArray
 
 from dp_bringup.calibration.estimate import CalibrationError
+from dp_bringup.calibration.inbox import Inbox
 from dp_bringup.graph import build_graph
 from dp_bringup.processes import ProcessGroup
 from dp_bringup.session import CellSession
@@ -45,6 +46,9 @@ class CalibrationSession(CellSession):
     Args:
         group: see `CellSession`.
         contract: of the cell.
+
+    Attributes:
+        inbox: for topics of which every message counts.
     """
 
     def __init__(self, group: ProcessGroup, contract: Contract) -> None:
@@ -54,6 +58,12 @@ class CalibrationSession(CellSession):
         self._sent = 0
         self._reports: list[ChunkReport] = []
         self.listen(ChunkReport, "control/chunk_report", self._reports.append, qos.EVENT)
+        self.inbox = Inbox(self._node)
+
+    def poll(self) -> None:
+        """As `CellSession.poll`; empties the inbox."""
+        self.inbox.empty()
+        super().poll()
 
     def wait_for_control(self, timeout_s: float = 60.0) -> None:
         """Wait until control runs and listens to plans."""
@@ -61,10 +71,6 @@ class CalibrationSession(CellSession):
         self.wait_for(lambda: self.command is not None, timeout_s, hint)
         self.wait_for(self._set_mode.service_is_ready, timeout_s, "service control/set_mode")
         self.wait_for(lambda: self._chunks.get_subscription_count() > 0, timeout_s, "control, to listen to plans")
-
-    def publishers_of(self, topic: str) -> int:
-        """How many publish a topic."""
-        return self._node.count_publishers(topic)
 
     @property
     def now_s(self) -> float:
@@ -78,8 +84,8 @@ class CalibrationSession(CellSession):
             raise CalibrationError("control has commanded nothing yet")
         return pose_to_array(self.command.commanded_pose), float(self.command.commanded_width)
 
-    def execute(self, times_s: Array, poses: Array, widths: Array, on_time: Callable[[float], None]) -> None:
-        """Let control execute a plan in mode POLICY; returns when it has ended.
+    def execute(self, times_s: Array, poses: Array, widths: Array, on_time: Callable[[float], None]) -> float:
+        """Let control execute a plan in mode POLICY, and wait for its end; returns when it began (ROS time, s).
 
         Args:
             times_s: (n,) of the actions after the first.
@@ -103,6 +109,7 @@ class CalibrationSession(CellSession):
             return self.now_s >= end_s
 
         self.wait_for(done, 60.0 + 20.0 * (end_s - self.now_s), "the end of the motion")
+        return begin_s
 
     def _publish(self, begin_s: float, times_s: Array, poses: Array, widths: Array) -> None:
         self._sent += 1
@@ -148,7 +155,7 @@ def opened_cell(
     with ProcessGroup(folder) as group:
         if latencies is not None:
             group.start_graph(_nodes(str(cell), latencies, control, seed))
-        with CalibrationSession(group, contract) as session:
+        with contextlib.closing(CalibrationSession(group, contract)) as session:
             if control:
                 session.wait_for_control()
             yield session

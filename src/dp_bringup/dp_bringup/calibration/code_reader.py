@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -76,7 +77,7 @@ def _thresholds(grey: Grey) -> Iterator[Grey]:
         yield np.asarray(cv2.adaptiveThreshold(grey, 255, kind, how, width, 7), np.uint8)
 
 
-def _fitted_corners(contour: NDArray[np.int32], quad: NDArray[np.int32]) -> Array | None:
+def _fitted_corners(contour: NDArray[Any], quad: NDArray[Any]) -> Array | None:
     """Corners where lines through the middle parts of the four sides meet."""
     places = [int(np.argmin(np.sum((contour - corner) ** 2, axis=1))) for corner in quad]
     lines = []

@@ -35,7 +35,7 @@ class Wobble:
     """
 
     amplitude_m: float = 0.02
-    duration_s: float = 9.0
+    duration_s: float = 8.0
     lowest_hz: float = 0.3
     highest_hz: float = 1.0
     tones: int = 6
@@ -54,7 +54,7 @@ class Wobble:
 
     def times(self) -> Array:
         """(n,) s of the actions."""
-        return np.arange(round(self.duration_s / ACTION_PERIOD_S) + 1) * ACTION_PERIOD_S
+        return np.asarray(np.arange(round(self.duration_s / ACTION_PERIOD_S) + 1) * ACTION_PERIOD_S, float)
 
     def deflection(self, rng: np.random.Generator, t_s: Array) -> Array:
         """(n,) m at those times; begins and ends at rest at zero."""
@@ -111,7 +111,7 @@ def step_widths(contract: Contract, start_m: float, steps: int, rest_s: float) -
     if steps < 3 or rest_s < 0.5 or count > MOST_ACTIONS:
         most = int((MOST_ACTIONS - 1) * period_s / rest_s) - 1
         raise CalibrationError(f"--steps {steps} every {rest_s:g} s is not valid; valid: 3 to {most}, 0.5 s or more")
-    times = np.arange(count) * period_s
+    times = np.asarray(np.arange(count) * period_s, float)
     low, high = contract.gripper.min_width_m, contract.gripper.max_width_m
     opens_first = start_m < 0.5 * (low + high)
     number = np.minimum((times + 1e-9) // rest_s, steps).astype(int)

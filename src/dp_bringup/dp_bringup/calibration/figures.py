@@ -13,7 +13,7 @@ from dp_bringup.calibration.camera_latency import DisplayLatency, Sighting
 from dp_bringup.calibration.camera_run import Picture
 from dp_bringup.calibration.estimate import LatencyEstimate
 from dp_bringup.calibration.gripper_latency import StepFit, WidthRecord
-from dp_bringup.calibration.robot_latency import AXES, AxisWindow, PoseRecord, axes_of
+from dp_bringup.calibration.robot_latency import AXES, AxisWindow, PoseRecord, axis_means
 
 AXIS_COLOURS = {"x": "#1d4e89", "y": "#d98c2b", "z": "#2a9d5c"}
 GREY = "#9a9a9a"
@@ -58,32 +58,36 @@ def plot_camera(
     save(figure, path)
 
 
-def plot_robot(
-    estimate: LatencyEstimate, record: PoseRecord, windows: Sequence[AxisWindow], path: Path, window_s: float
-) -> None:
-    """The best-moved axis as commanded, as measured and as commanded one latency later; the lag of each window."""
+def plot_robot(estimate: LatencyEstimate, record: PoseRecord, windows: Sequence[AxisWindow], path: Path) -> None:
+    """The first span as commanded, as measured and as commanded one lag later; the lag of each span."""
     figure, axes = load_pyplot().subplots(2, 2, figsize=(13, 6.2), layout="constrained", width_ratios=(2.0, 1.0))
-    shown = windows[len(windows) // 2]
+    shown = windows[0]
     commanded, measured = record.tracks(AXES.index(shown.axis))
-    t_s = np.arange(shown.lag.start_s, shown.lag.start_s + window_s, 0.005)
+    t_s = np.arange(shown.lag.start_s, shown.lag.start_s + shown.length_s, 0.005)
     wave, reply = commanded.at(t_s), measured.at(t_s)
-    fit = commanded.at(t_s - estimate.latency_s)
+    fit = commanded.at(t_s - shown.lag.lag_s)
     origin = fit.mean()
     axes[0, 0].plot(t_s, 1e3 * (wave - origin), color=GREY, label="commanded")
     axes[0, 0].plot(t_s, 1e3 * (reply - origin), color=BLUE, linewidth=2.2, label="measured")
-    axes[0, 0].plot(t_s, 1e3 * (fit - origin), color=ORANGE, linestyle="--", label="commanded, one latency later")
+    axes[0, 0].plot(
+        t_s,
+        1e3 * (fit - origin),
+        color=ORANGE,
+        linestyle="--",
+        label=f"commanded, {1e3 * shown.lag.lag_s:.1f} ms later",
+    )
     axes[0, 0].set(ylabel=f"{shown.axis}, mm", title=_headline(estimate))
     axes[0, 0].legend(fontsize=8)
     axes[1, 0].plot(t_s, 1e3 * (reply - fit), color=BLUE)
     axes[1, 0].set(xlabel="time, s", ylabel="measured less the shifted command, mm")
-    for axis in axes_of(tuple(windows)):
+    for axis in axis_means(tuple(windows)):
         own = [w for w in windows if w.axis == axis]
         lags = [1e3 * w.lag.lag_s for w in own]
         axes[0, 1].plot([w.lag.start_s for w in own], lags, "o", color=AXIS_COLOURS[axis], label=axis)
     axes[0, 1].axhline(1e3 * estimate.latency_s, color=ORANGE)
-    axes[0, 1].set(xlabel="begin of the window, s", ylabel="lag, ms")
+    axes[0, 1].set(xlabel="begin of the span, s", ylabel="lag, ms")
     axes[0, 1].legend(fontsize=8)
-    _histogram(axes[1, 1], estimate, "windows")
+    _histogram(axes[1, 1], estimate, "spans")
     save(figure, path)
 
 

@@ -69,11 +69,15 @@ def fit_steps(record: WidthRecord) -> tuple[StepFit, ...]:
     changes = np.flatnonzero(np.abs(np.diff(record.command_m)) > 1e-6) + 1
     times = record.command_s[changes]
     ends = np.append(times[1:], record.measured_s[-1])
+    period_s = float(np.median(np.diff(record.command_s)))
     fits = []
     for index, begin_s, end_s in zip(changes, times, ends, strict=True):
         if begin_s - 0.3 >= record.measured_s[0] and end_s - begin_s >= 0.3:
             asked = float(record.command_m[index] - record.command_m[index - 1])
-            fits.append(_fit(record, float(begin_s), float(end_s), asked))
+            fit = _fit(record, float(begin_s), float(end_s), asked)
+            if begin_s - record.command_s[index - 1] > 1.5 * period_s:
+                fit = _refused(fit, "control's messages have a gap at its command")
+            fits.append(fit)
     return tuple(fits)
 
 

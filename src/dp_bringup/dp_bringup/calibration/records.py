@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,18 @@ from dp_dataset.bag_reader import BagReader
 from dp_ros.messages import joint_sum, pose_to_array, stamp_to_ns
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.gripper_latency import WidthRecord
+from dp_bringup.calibration.inbox import Inbox
 from dp_bringup.calibration.robot_latency import PoseRecord
-from dp_bringup.session import CellSession
 from dp_msgs.msg import CommandState
 
 Array = NDArray[np.float64]
 
 #: Streams of the contract that a record is made of, and their messages.
 STREAMS = {"command": CommandState, "ee_pose": PoseStamped, "gripper": JointState}
-# Best effort, to hear any publisher; deep, since a session looks every few milliseconds.
-_ALL = QoSProfile(depth=500, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 # Modes in which a command is sent to the arm.
 _SENDING = frozenset({CommandState.HOLD, CommandState.TELEOP, CommandState.POLICY})
 
@@ -41,11 +39,11 @@ class MotionRecord:
         self._contract = contract
         self._samples: dict[str, list[tuple[int, Any]]] = {name: [] for name in STREAMS}
 
-    def listen(self, session: CellSession) -> None:
-        """Take what a running cell publishes, whenever the session polls."""
+    def listen(self, inbox: Inbox) -> None:
+        """Take what a running cell publishes."""
         for name, kind in STREAMS.items():
             topic = self._contract.streams[name].topic
-            session.listen(kind, topic, lambda message, name=name: self.add(name, message), _ALL)
+            inbox.listen(kind, topic, partial(self.add, name))
 
     def add(self, name: str, message: Any) -> None:
         """Take one message of a stream."""
@@ -66,7 +64,7 @@ class MotionRecord:
         origin_ns = self._origin_ns("command", "ee_pose")
         command_s, command = self._rising("command", origin_ns)
         measured_s, measured = self._rising("ee_pose", origin_ns)
-        return PoseRecord(command_s, command[:, :3], measured_s, measured)
+        return PoseRecord(command_s, command[:, :3], measured_s, measured, 1e-9 * origin_ns)
 
     def widths(self) -> WidthRecord:
         """Commanded and measured widths. Raises `CalibrationError` where a stream is missing."""
@@ -92,23 +90,21 @@ class MotionRecord:
         return 1e-9 * (times[order] - origin_ns), values[order]
 
 
-def record_of_bag(folder: Path, contract: Contract | None) -> tuple[MotionRecord, Contract]:
-    """The record of an episode.
+def record_of_bag(folder: Path) -> tuple[MotionRecord, Contract]:
+    """The record of an episode, and the contract that the recorder put into it.
 
     Args:
         folder: of the episode.
-        contract: of the cell; None takes the one that the recorder put into the episode.
 
     Raises:
         BagError: it cannot be read.
         CalibrationError: it does not hold the streams.
     """
     bag = BagReader(folder)
-    if contract is None:
-        plain = bag.episode.get("contract")
-        if not plain:
-            raise CalibrationError(f"{folder} has no contract in it: give --cell")
-        contract = Contract.from_dict(plain, source=str(folder))
+    plain = bag.episode.get("contract")
+    if not plain:
+        raise CalibrationError(f"{folder} has no contract in it, which names its topics")
+    contract = Contract.from_dict(plain, source=str(folder))
     topics = {}
     for name in STREAMS:
         full = bag.topic_name(contract.streams[name].topic)

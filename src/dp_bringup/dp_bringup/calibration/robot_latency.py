@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from dp_core.contract import Contract
 from numpy.typing import NDArray
 
-from dp_bringup.calibration.estimate import CalibrationError, LatencyEstimate, standard_error, without_outliers
+from dp_bringup.calibration.estimate import CalibrationError, LatencyEstimate
 from dp_bringup.calibration.motion_lag import LEAST_LAG_S, Track, WindowLag, motion_rms, window_lag
 
 Array = NDArray[np.float64]
@@ -30,12 +31,14 @@ class PoseRecord:
         command_m: (n, 3) commanded position, base frame.
         measured_s: (m,) rising.
         measured_m: (m, 3) measured position.
+        origin_s: ROS time at which the times of this record begin.
     """
 
     command_s: Array
     command_m: Array
     measured_s: Array
     measured_m: Array
+    origin_s: float = 0.0
 
     def tracks(self, axis: int) -> tuple[Track, Track]:
         """Commanded and measured motion along an axis."""
@@ -44,33 +47,47 @@ class PoseRecord:
 
 @dataclass(frozen=True)
 class AxisWindow:
-    """A window that was used: its axis and its lag; `used` is False for an outlier."""
+    """A span that was used: its axis, its lag and its length."""
 
     axis: str
     lag: WindowLag
-    used: bool = True
+    length_s: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of a record to look at along one axis; best from rest to rest, since then nothing is cut off.
+
+    Attributes:
+        axis: x, y or z of the base frame.
+        start_s: begin, in the time of the record.
+        length_s: of the measured motion in it.
+    """
+
+    axis: str
+    start_s: float
+    length_s: float
 
 
 def estimate_robot(
-    record: PoseRecord, contract: Contract, axes: tuple[str, ...] = AXES, window_s: float = 2.5, longest_s: float = 0.6
+    record: PoseRecord, contract: Contract, spans: Sequence[Span], longest_s: float = 0.6
 ) -> tuple[LatencyEstimate, tuple[AxisWindow, ...]]:
-    """The latency of the arm: mean over windows and axes in which it moved.
+    """The latency of the arm: mean of the axes, each the mean of its spans.
 
     Args:
         record: see `PoseRecord`.
         contract: uncertainty of the pose stream's own latency.
-        axes: to look at.
-        window_s: length of a window, s.
+        spans: those with too little motion or with gaps are left out.
         longest_s: lags up to this are tried, s.
 
     Raises:
         CalibrationError: too little motion, a poor correlation, or a lag that cannot be one.
     """
-    found = [AxisWindow(axis, lag) for axis in axes for lag in _moving_windows(record, axis, window_s, longest_s)]
+    found = [_axis_window(record, span, longest_s) for span in spans if _is_complete(record, span, longest_s)]
     if len(found) < LEAST_WINDOWS:
         raise CalibrationError(
-            f"only {len(found)} windows of {window_s:g} s have a motion of {1e3 * LEAST_RMS_M:g} mm (rms) or more "
-            f"along {', '.join(axes)}; at least {LEAST_WINDOWS} are needed: move longer or farther"
+            f"only {len(found)} of {len(spans)} spans have a motion of {1e3 * LEAST_RMS_M:g} mm (rms) or more without "
+            f"gaps in the messages; at least {LEAST_WINDOWS} are needed: move farther, or more often"
         )
     quality = float(np.median([window.lag.correlation for window in found]))
     if quality < LEAST_CORRELATION:
@@ -85,13 +102,12 @@ def estimate_robot(
             "robot and computer differ, or the arm is slower than that (--longest-lag)"
         )
     lags = np.array([window.lag.lag_s for window in good])
-    kept = without_outliers(lags)
-    windows = tuple(AxisWindow(w.axis, w.lag, bool(k)) for w, k in zip(good, kept, strict=True))
+    windows = tuple(good)
     estimate = LatencyEstimate(
         place=("action",),
-        latency_s=float(lags[kept].mean()),
-        samples_s=lags[kept],
-        statistical_s=standard_error(lags[kept]),
+        latency_s=float(np.mean(list(axis_means(windows).values()))),
+        samples_s=lags,
+        statistical_s=_within_axes(windows),
         systematic_s={
             "latency of ee_pose": contract.streams["ee_pose"].latency_uncertainty_s,
             "difference between axes": _between_axes(windows),
@@ -102,36 +118,55 @@ def estimate_robot(
     return estimate, windows
 
 
-def _moving_windows(record: PoseRecord, axis: str, window_s: float, longest_s: float) -> list[WindowLag]:
-    """Lags of the windows, end to end, in which the command moves along an axis and nothing is missing."""
-    commanded, measured = record.tracks(AXES.index(axis))
+def spans_of(record: PoseRecord, axes: Sequence[str], length_s: float, longest_s: float) -> list[Span]:
+    """Spans end to end over a whole record, for a motion that was not made for this."""
     start_s = max(record.command_s[0] + longest_s, record.measured_s[0])
     end_s = min(record.command_s[-1] + LEAST_LAG_S, record.measured_s[-1])
-    lags = []
-    for begin_s in np.arange(start_s, end_s - window_s, window_s):
-        complete = _complete(record.command_s, begin_s - longest_s, begin_s + window_s - LEAST_LAG_S) and _complete(
-            record.measured_s, begin_s, begin_s + window_s
-        )
-        if complete and motion_rms(commanded, begin_s, window_s) >= LEAST_RMS_M:
-            lags.append(window_lag(commanded, measured, float(begin_s), window_s, longest_s))
-    return lags
+    starts = np.arange(start_s, end_s - length_s, length_s).tolist()
+    return [Span(axis, start, length_s) for axis in axes for start in starts]
+
+
+def _is_complete(record: PoseRecord, span: Span, longest_s: float) -> bool:
+    """Whether the command moves enough in a span, and nothing is missing."""
+    start_s, end_s = span.start_s, span.start_s + span.length_s
+    commanded, _ = record.tracks(AXES.index(span.axis))
+    return (
+        _complete(record.command_s, start_s - longest_s, end_s - LEAST_LAG_S)
+        and _complete(record.measured_s, start_s, end_s)
+        and motion_rms(commanded, start_s, span.length_s) >= LEAST_RMS_M
+    )
+
+
+def _axis_window(record: PoseRecord, span: Span, longest_s: float) -> AxisWindow:
+    commanded, measured = record.tracks(AXES.index(span.axis))
+    return AxisWindow(span.axis, window_lag(commanded, measured, span.start_s, span.length_s, longest_s), span.length_s)
 
 
 def _complete(t_s: Array, begin_s: float, end_s: float) -> bool:
-    """Whether samples cover a span without a gap."""
+    """Whether samples cover a time without a gap."""
+    if len(t_s) < 2 or t_s[0] > begin_s or t_s[-1] < end_s:
+        return False
     inside = t_s[(t_s >= begin_s - LONGEST_GAP_S) & (t_s <= end_s + LONGEST_GAP_S)]
     return len(inside) > 1 and float(np.diff(inside).max()) <= LONGEST_GAP_S
 
 
+def axis_means(windows: tuple[AxisWindow, ...]) -> dict[str, float]:
+    """Mean lag of each axis that has a window, s."""
+    lags = {axis: [w.lag.lag_s for w in windows if w.axis == axis] for axis in AXES}
+    return {axis: float(np.mean(values)) for axis, values in lags.items() if values}
+
+
 def _between_axes(windows: tuple[AxisWindow, ...]) -> float:
-    """Standard error that a difference between the axes gives their mean; one number stands for all of them."""
-    by_axis = [np.mean([w.lag.lag_s for w in windows if w.used and w.axis == axis]) for axis in axes_of(windows)]
-    return standard_error(np.array(by_axis)) if len(by_axis) > 1 else 0.0
+    """Standard deviation of the axes' lags: the contract has one number for motion in any direction."""
+    means = list(axis_means(windows).values())
+    return float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
 
 
-def axes_of(windows: tuple[AxisWindow, ...]) -> list[str]:
-    """The axes that have a window which was used."""
-    return [axis for axis in AXES if any(w.axis == axis and w.used for w in windows)]
+def _within_axes(windows: tuple[AxisWindow, ...]) -> float:
+    """Standard error of the mean of the axes' means, from the spread of the windows of each axis."""
+    means = axis_means(windows)
+    rest = np.array([w.lag.lag_s - means[w.axis] for w in windows])
+    return float(np.sqrt(np.sum(rest**2) / max(len(rest) - len(means), 1) / len(rest)))
 
 
 def _gain_note(windows: tuple[AxisWindow, ...]) -> str:

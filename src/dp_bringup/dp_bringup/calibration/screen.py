@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def read_log(path: Path) -> dict[int, tuple[float, float]]:
     lines = path.read_text().splitlines() if path.is_file() else []
     rows = [line.split(",") for line in lines if line.count(",") == 1]
     shown = [(int(counter), 1e-9 * int(t_ns)) for counter, t_ns in rows]
-    return {counter: (t_s, after_s) for (counter, t_s), (_, after_s) in zip(shown, shown[1:], strict=False)}
+    return {counter: (t_s, after_s) for (counter, t_s), (_, after_s) in pairwise(shown)}
 
 
 def show(log: Path, hold: int) -> int:

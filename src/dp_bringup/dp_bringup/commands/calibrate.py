@@ -74,10 +74,11 @@ def _configure_camera(parser: argparse.ArgumentParser) -> None:
 def _configure_robot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axes", default="x,y,z", help="axes of the base frame to wobble along (default: x,y,z)")
     parser.add_argument("--amplitude", type=float, default=0.02, metavar="M", help="largest deflection (default: 0.02)")
-    parser.add_argument("--duration", type=float, default=9.0, metavar="S", help="of one wobble (default: 9)")
-    parser.add_argument("--repeat", type=int, default=1, help="wobbles along each axis (default: 1)")
+    parser.add_argument("--duration", type=float, default=8.0, metavar="S", help="of one wobble (default: 8)")
+    parser.add_argument("--repeat", type=int, default=2, help="wobbles along each axis (default: 2)")
     parser.add_argument("--band", type=float, nargs=2, default=(0.3, 1.0), metavar="HZ", help="(default: 0.3 1.0)")
-    parser.add_argument("--window", type=float, default=2.5, metavar="S", help="length of a window (default: 2.5)")
+    what = "with --bag: length of the parts that are looked at (default: 8)"
+    parser.add_argument("--window", type=float, default=8.0, metavar="S", help=what)
     parser.add_argument("--longest-lag", type=float, default=0.6, metavar="S", help="that is tried (default: 0.6)")
     parser.add_argument("--sim-command-delay", type=float, default=0.0, metavar="S", help="delay of the simulated arm")
 
@@ -142,7 +143,7 @@ def _check_robot(args: argparse.Namespace, contract: Contract) -> None:
     for axis in _axes(args) or ("",):
         require_choice("--axes", axis, AXES)
     require_range("--repeat", args.repeat, 1, 20)
-    require_range("--window", args.window, 1.0, 10.0, "s")
+    require_range("--window", args.window, 2.0, 60.0, "s")
     require_range("--longest-lag", args.longest_lag, 0.05, 2.0, "s")
     _wobble(args)
 
