@@ -21,7 +21,7 @@ from sensor_msgs.msg import Joy
 from dp_ros import qos
 from dp_teleop.devices import DeviceLostError, KeyboardDevice, SpaceMouseDevice, open_device
 from dp_teleop.devices.key_bindings import HELP
-from dp_teleop.mapping import SpaceMouseSample
+from dp_teleop.sample import SpaceMouseSample
 
 KINDS = ("keyboard", "gamepad")
 # Numbers as on a SpaceMouse Pro, so that a contract for one can be tried without it.

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dp_teleop.mapping import SpaceMouseSample
+from dp_teleop.sample import SpaceMouseSample
 
 # A loss is raised no later than this after it happened, as long as somebody is inside `read` or calls it again
 # within READ_EVERY_S; each driver says in its own docstring why.

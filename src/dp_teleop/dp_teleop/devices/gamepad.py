@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp_teleop.devices.device import MOST_BUTTONS, Clock, DeviceLostError, ReportedState
-from dp_teleop.mapping import SpaceMouseSample
+from dp_teleop.sample import SpaceMouseSample
 
 # struct js_event of linux/joystick.h: milliseconds, value, type, number; the ioctl that reads the name.
 EVENT = struct.Struct("=IhBB")
@@ -75,7 +75,7 @@ class GamepadDevice:
 
     def __init__(self, now_ns: Clock, path: str = "", buttons: int = 2) -> None:
         self._now_ns = now_ns
-        self._found = FoundPad(path, "gamepad") if path else _only_pad()
+        self._found = FoundPad(path, os.path.basename(path)) if path else _only_pad()
         self._state = ReportedState(buttons)
         self._sticks = np.zeros(_AXES)
         self._sticks[[_LEFT_TRIGGER, _RIGHT_TRIGGER]] = -1.0

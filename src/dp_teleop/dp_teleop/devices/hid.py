@@ -23,7 +23,7 @@ from dp_teleop.devices.report_layouts import (
     parse_report,
     unknown_model,
 )
-from dp_teleop.mapping import SpaceMouseSample
+from dp_teleop.sample import SpaceMouseSample
 
 # A deflected cap repeats its reports every 16 ms at least: nine lost in a row are a lost radio link.
 SILENT_AFTER_S = 0.15
@@ -32,7 +32,7 @@ MOST_MALFORMED = 10
 _LONGEST_REPORT = 64  # bytes
 _MOST_AT_ONCE = 256  # reports in one call; the kernel keeps 64
 _MULTI_AXIS = (0x01, 0x08)  # usage page and usage of a multi-axis controller
-RULE = "config/udev/99-spacemouse.rules"
+RULE = "config/udev/70-spacemouse.rules"
 
 
 class HidHandle(Protocol):

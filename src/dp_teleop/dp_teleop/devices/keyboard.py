@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from dp_teleop.devices.device import Clock, DeviceLostError
 from dp_teleop.devices.key_bindings import KeyBindings
-from dp_teleop.mapping import SpaceMouseSample
+from dp_teleop.sample import SpaceMouseSample
 
 CONTROLLING_TERMINAL = "/dev/tty"
 _READ_AT_ONCE = 1024  # bytes

@@ -11,7 +11,7 @@ import numpy as np
 
 from dp_teleop.devices import spacenavd_protocol as wire
 from dp_teleop.devices.device import Clock, DeviceLostError, ReportedState
-from dp_teleop.mapping import SpaceMouseSample
+from dp_teleop.sample import SpaceMouseSample
 
 # Full deflection of a SpaceMouse as spacenavd reports it at its default sensitivity.
 FULL_SCALE = 350.0
