@@ -145,8 +145,7 @@ class DiskFile:
         if len(rest):
             if self._direct:
                 self._direct = not _set_direct(self._file, False)
-            _write_all(self._file, rest)
-            self._written += len(rest)
+            self._write(rest)
             self._fill = 0
         os.fsync(self._file)
         self._stop()
@@ -166,7 +165,7 @@ class DiskFile:
         self._fill = 0
         os.ftruncate(self._file, position)
         os.lseek(self._file, position, os.SEEK_SET)
-        self._position = position
+        self._position = self._written = position
 
     def abandon(self) -> None:
         """Close the file as it is; what waits is not written."""
@@ -236,18 +235,23 @@ class DiskFile:
                     self._last_sync_s = time.monotonic() - task.asked_s
                 self._changed.notify_all()
 
+    def _write(self, data: memoryview) -> None:
+        """Write at the end; what was taken before a failure counts as written."""
+        while len(data):
+            count = os.write(self._file, data)
+            self._written += count
+            data = data[count:]
+
     def _do(self, task: _Task) -> None:
-        data = task.block[: task.length]
+        begin = self._written
         try:
-            _write_all(self._file, data)
+            self._write(task.block[: task.length])
         except OSError as error:
             if not self._direct or error.errno not in _REFUSED or not _set_direct(self._file, False):
                 raise
-            # A file system that takes the flag and refuses the write.
-            os.lseek(self._file, self._written, os.SEEK_SET)
-            _write_all(self._file, data)
+            # A file system that takes the flag and refuses the write, or the end of what a file may hold.
             self._direct = False
-        self._written += task.length
+            self._write(task.block[self._written - begin : task.length])
         if task.sync:
             try:
                 os.fdatasync(self._file)
@@ -258,11 +262,6 @@ class DiskFile:
             self._synced = self._written
             if not self._direct:
                 os.posix_fadvise(self._file, 0, self._written, os.POSIX_FADV_DONTNEED)
-
-
-def _write_all(file: int, data: memoryview) -> None:
-    while len(data):
-        data = data[os.write(file, data) :]
 
 
 def _set_direct(file: int, direct: bool) -> bool:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dp_recorder.atomic_file import write_text_atomically
+from dp_recorder.atomic_file import sync_folder, write_text_atomically
 
 EPISODE_FILE = "episode.json"
 DISCARDED_FOLDER = "discarded"
@@ -168,4 +168,7 @@ def _place(folder: Path, outcome: str) -> Path:
         return folder
     parent = folder.parent.parent if is_discarded else folder.parent / DISCARDED_FOLDER
     parent.mkdir(exist_ok=True)
-    return folder.rename(parent / folder.name)
+    placed = folder.rename(parent / folder.name)
+    sync_folder(parent)
+    sync_folder(folder.parent)
+    return placed

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dp_recorder.atomic_file import sync_folder
 from dp_recorder.bag_pipeline import BagPipeline, OfferedQosSource, compress_image
 from dp_recorder.bag_writer import BagWriter
 from dp_recorder.episode import (
@@ -86,10 +88,12 @@ class EpisodeWriter:
         self.episode_id = self.folder.name
         self.started_ns = started_ns
         self._description = request.describe(self.episode_id, started_ns)
-        write_episode_file(self.folder, self._description)
-        embedded = {"episode": {"episode.json": json.dumps(self._description)}}
-        custom = {"episode_id": self.episode_id, "contract_hash": request.contract_hash}
-        bag = BagWriter(self.folder, compression=compression, custom_data=custom, embedded=embedded)
+        try:
+            bag = self._create_bag(compression)
+        except OSError:
+            # Nothing was recorded: an empty folder would only look like an episode.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
         self._pipeline = BagPipeline(
             bag,
             self._queue,
@@ -98,6 +102,13 @@ class EpisodeWriter:
             offered_qos=offered_qos,
             flush_period_s=flush_period_s,
         )
+
+    def _create_bag(self, compression: str) -> BagWriter:
+        write_episode_file(self.folder, self._description)
+        sync_folder(self.folder.parent)
+        embedded = {"episode": {"episode.json": json.dumps(self._description)}}
+        custom = {"episode_id": self.episode_id, "contract_hash": self._request.contract_hash}
+        return BagWriter(self.folder, compression=compression, custom_data=custom, embedded=embedded)
 
     @property
     def task(self) -> str:
