@@ -107,7 +107,7 @@ def test_play(bag):
     ) as listener:
         try:
             assert listener.stdout.readline() == "listening\n"
-            output = ros2_bag("play", "--delay", "3", "--disable-keyboard-controls", str(bag))
+            output = ros2_bag("play", "--delay", "8", "--disable-keyboard-controls", str(bag))
             heard = json.loads(listener.stdout.readline())
         finally:
             listener.terminate()
