@@ -25,7 +25,7 @@ COMMANDS = {
     "eval": "score a checkpoint in the simulated cell or on Push-T",
     "bench": "time code: the control loop, its motion and faults, the policy; a long run",
     "benchmark": "compare methods and samplers on Push-T",
-    "bag": "describe a recorded episode",
+    "bag": "recorded episodes: list, describe, check, repair, label, cut, picture, play",
     "export": "make a checkpoint ready for this processor: the fastest runtime that agrees with the plain one",
     "import": "make a checkpoint of real-stanford/diffusion_policy or LeRobot one of ours",
 }

@@ -119,7 +119,7 @@ class StreamTiming:
             "log_out_of_order": self._log_disorder,
             "offset_median_s": self._offsets.quantile(0.5),
             "offset_spread_s": self._offsets.quantile(0.99) - self._offsets.quantile(0.01),
-            "offset_drift": self._drift.slope,
+            "offset_drift": self._drift.slope if self._shows_drift(summary.received) else None,
         }
 
     def findings(self, bag_start_ns: int, bag_end_ns: int) -> list[BagFinding]:
@@ -167,12 +167,15 @@ class StreamTiming:
         elif self._limits.max_age_s and median_s > self._limits.max_age_s:
             what = f"stamps are {median_s:.3f} s old when they arrive, allowed {self._limits.max_age_s:g} s"
             complain(severe, f"{what}: its clock is behind, or the link is slow")
-        span_s = (self._last_log_ns - self._first_log_ns) / 1e9
-        change_s = abs(row["offset_drift"]) * span_s
-        if span_s < DRIFT_SPAN_S or row["messages"] < DRIFT_MESSAGES:
+        drift = row["offset_drift"]
+        if drift is None:
             return
-        if abs(row["offset_drift"]) > DRIFT_SHARE and change_s > max(DRIFT_S, row["offset_spread_s"] / 2):
-            complain(WARNING, f"its clock drifts by {1e6 * row['offset_drift']:.0f} ppm, {change_s:.3f} s in this bag")
+        change_s = abs(drift) * (self._last_log_ns - self._first_log_ns) / 1e9
+        if abs(drift) > DRIFT_SHARE and change_s > max(DRIFT_S, row["offset_spread_s"] / 2):
+            complain(WARNING, f"its clock drifts by {1e6 * drift:.0f} ppm, {change_s:.3f} s in this bag")
+
+    def _shows_drift(self, messages: int) -> bool:
+        return messages >= DRIFT_MESSAGES and self._last_log_ns - self._first_log_ns >= DRIFT_SPAN_S * _SECOND_NS
 
 
 class _Line:
