@@ -117,7 +117,8 @@ class LiveWarnings:
         return ""
 
     def _loss(self, index: int, summary: StreamSummary, now_ns: int) -> str:
-        lost = max(summary.lost, summary.missing_stamps) + summary.dropped
+        absent = summary.missing_stamps if self._streams[index].required else 0
+        lost = max(summary.lost, absent) + summary.dropped
         if lost > self._lost[index]:
             self._lost[index], self._lost_at_ns[index] = lost, now_ns
         at_ns = self._lost_at_ns[index]
@@ -125,4 +126,6 @@ class LiveWarnings:
             return ""
         if summary.dropped:
             return f"{summary.dropped} messages dropped, the queue is full: this episode is spoilt"
-        return f"{lost} messages lost"
+        if summary.lost:
+            return f"{summary.lost} of {summary.published} published messages lost"
+        return f"{absent} samples missing by the stamps, longest gap {summary.max_gap_s:.2f} s"

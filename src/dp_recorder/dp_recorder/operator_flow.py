@@ -244,7 +244,7 @@ def _starting(state: FlowState, event: Event, t_ns: int, settings: FlowSettings)
                 return Step(replace(state, phase=Phase.COUNTDOWN, ends_ns=ends_ns), text=text)
             return Step(state, (Effect(Action.BEGIN),))
         case Begun():
-            return Step(replace(state, phase=Phase.RECORDING, started_ns=t_ns, has_last=False), text="recording")
+            return Step(replace(state, phase=Phase.RECORDING, started_ns=t_ns, has_last=False))
         case GateRefused(reason) | BeginFailed(reason):
             return Step(_idle(state), accepted=False, text=reason)
     return Step(state)

@@ -84,7 +84,10 @@ class Desk:
 
     def _serve(self) -> bool:
         """One round; False when the operator quits."""
+        before = self._state_number()
         self.link.poll()
+        if self._state_number() != before:
+            self._message = ("", True, 0.0)
         self._take_replies()
         self._note_episode()
         self._prepare_arm()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dp_core.configuration import require_range
 from dp_core.contract import Contract, load_contract
 from dp_recorder.plan_file import Plan, load_plan
 
@@ -88,9 +89,10 @@ def person_graph(args: argparse.Namespace) -> tuple[NodeSpec, ...]:
     parameters: dict[str, Any] = {"task": args.task, "operator": args.name, "auto_start": args.auto_start}
     if args.plan:
         parameters["plan"] = str(_plan_path(args.plan))
-    for name in ("countdown", "reset_pause", "max_duration"):
+    for name, high in (("countdown", 60), ("reset_pause", 3600), ("max_duration", 36000)):
         value = getattr(args, name)
         if value is not None:
+            require_range(f"--{name.replace('_', '-')}", value, 0, high, "s")
             parameters[f"{name}_s"] = value
     return tuple(
         dataclasses.replace(node, parameters={**node.parameters, **parameters})
