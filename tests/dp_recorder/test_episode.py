@@ -2,6 +2,7 @@ import json
 
 import pytest
 from dp_recorder.episode import (
+    NO_OUTCOME,
     EpisodeError,
     EpisodeRequest,
     create_episode_folder,
@@ -71,3 +72,15 @@ def test_the_file_is_replaced_in_one_step(tmp_path, monkeypatch):
         write_episode_file(folder, {"id": "x"})
     assert (folder / "episode.json").read_text() == before
     json.loads(before)
+
+
+def test_a_label_ends_the_doubt_that_there_was_none(tmp_path):
+    first, second = closed_episode(tmp_path), closed_episode(tmp_path)
+    for folder, reasons in ((first, [NO_OUTCOME]), (second, ["camera: gap", NO_OUTCOME])):
+        write_episode_file(folder, {**read_episode_file(folder), "verdict": "suspect", "reasons": reasons})
+    assert set_outcome(first, "unlabelled") == first
+    assert read_episode_file(first)["verdict"] == "suspect"
+    set_outcome(first, "failure")
+    set_outcome(second, "success")
+    assert (read_episode_file(first)["verdict"], read_episode_file(first)["reasons"]) == ("good", [])
+    assert (read_episode_file(second)["verdict"], read_episode_file(second)["reasons"]) == ("suspect", ["camera: gap"])

@@ -79,3 +79,20 @@ def test_dropped():
     statistics = StreamStatistics()
     statistics.add_dropped(3)
     assert statistics.summary().dropped == 3
+
+
+def test_jitter_and_delay_by_the_stamps():
+    statistics = StreamStatistics(100.0)
+    stamps_ms = [10 * index + (3 if index % 10 == 5 else 0) for index in range(100)]
+    for index, stamp in enumerate(stamps_ms):
+        statistics.add(stamp * MS, index + 1, 10, stamp * MS + 4 * MS)
+    summary = statistics.summary()
+    # Two of ten intervals are off by 3 ms; buckets are good to a sixteenth.
+    assert summary.jitter_s == pytest.approx(0.003, rel=1 / 16)
+    assert summary.delay_s == pytest.approx(0.004, rel=1 / 16)
+
+
+def test_without_rate_or_receipt_there_is_neither():
+    statistics = StreamStatistics(None)
+    feed(statistics, [0, 10, 500])
+    assert (statistics.summary().jitter_s, statistics.summary().delay_s) == (0.0, 0.0)

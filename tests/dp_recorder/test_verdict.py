@@ -32,6 +32,10 @@ def test_good_has_no_reasons():
         ({"lost": 2, "published": 102}, "suspect", "2 of 102 published messages lost"),
         ({"out_of_order": 1}, "suspect", "1 stamps not after"),
         ({"max_gap_s": 0.2}, "suspect", "gap of 0.200 s between stamps, allowed 0.100 s"),
+        ({"jitter_s": 0.021}, "suspect", "jitter of 21 ms (99th percentile), allowed 20 ms"),
+        ({"delay_s": 0.11}, "suspect", "stamps are 0.110 s old when received, allowed 0.100 s"),
+        ({"delay_s": -0.03}, "suspect", "stamps lie 0.030 s in the future"),
+        ({"delay_s": -7200.0}, "suspect", "stamps are 7.2e+03 s ahead of our clock: not ROS time"),
     ],
 )
 def test_each_fault_is_judged_and_named(changes, level, reason):
@@ -49,3 +53,31 @@ def test_a_write_failure_comes_first():
 def test_optional_streams_may_pause_but_not_lose():
     assert judge([OPTIONAL], [summary(max_gap_s=5.0)], None).level == "good"
     assert judge([OPTIONAL], [summary(lost=1, published=101)], None).level == "suspect"
+
+
+def test_slow_streams_may_be_less_even():
+    camera = dataclasses.replace(REQUIRED, rate_hz=10.0)
+    assert judge([camera], [summary(jitter_s=0.049)], None).level == "good", "half a period is 50 ms"
+    assert judge([camera], [summary(jitter_s=0.051)], None).level == "suspect"
+
+
+def test_in_simulation_delays_say_nothing():
+    assert judge([REQUIRED], [summary(delay_s=0.5)], None, simulated=True).level == "good"
+
+
+def test_an_episode_without_a_label_is_doubtful():
+    assert judge([REQUIRED], [summary()], None, outcome="success").level == "good"
+    verdict = judge([REQUIRED], [summary()], None, outcome="unlabelled")
+    assert (verdict.level, len(verdict.reasons)) == ("suspect", 1) and "no label" in verdict.reasons[0]
+
+
+def test_the_worst_comes_first():
+    # Twice the gap allowed; 30 of 100 out of order; 2 of 102 lost.
+    doubtful = summary(max_gap_s=0.2, out_of_order=30, lost=2, published=102)
+    reasons = judge([REQUIRED], [doubtful], None, outcome="unlabelled").reasons
+    assert [word for reason in reasons for word in ("gap", "stamps not", "lost", "label") if f" {word} " in reason] == [
+        "stamps not",
+        "gap",
+        "lost",
+    ]
+    assert "label" in reasons[-1]

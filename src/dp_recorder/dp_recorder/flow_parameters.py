@@ -64,9 +64,7 @@ class FlowParameters:
     @staticmethod
     def _settings(values: dict[str, Any], progress: PlanProgress | None) -> FlowSettings:
         planned = progress.plan.settings if progress is not None else FlowSettings()
-        chosen = {
-            name: values[name] if values[name] >= 0.0 else getattr(planned, name) for name, _, _ in _SECONDS
-        }
+        chosen = {name: values[name] if values[name] >= 0.0 else getattr(planned, name) for name, _, _ in _SECONDS}
         return FlowSettings(**chosen, auto_start=values["auto_start"] or planned.auto_start)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:

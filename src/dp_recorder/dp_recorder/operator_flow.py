@@ -139,9 +139,7 @@ class Failed:
     reason: str
 
 
-Event = (
-    Command | ServiceStart | ServiceStop | Tick | GatePassed | GateRefused | Begun | BeginFailed | Closed | Failed
-)
+Event = Command | ServiceStart | ServiceStop | Tick | GatePassed | GateRefused | Begun | BeginFailed | Closed | Failed
 
 
 class Action(Enum):
