@@ -30,10 +30,10 @@ class CameraNode(Node):
     """ROS shell around :mod:`dp_camera.camera_run`; see the module.
 
     Args:
-        context: of librealsense; None: USB, or software cameras when the parameter `software` asks for them.
+        cameras: a context of librealsense; None: USB, or software cameras when the parameter `software` asks for them.
     """
 
-    def __init__(self, context: Any = None, **options: Any) -> None:
+    def __init__(self, cameras: Any = None, **options: Any) -> None:
         super().__init__("camera", **options)
         self.failure = ""
         self._closed = threading.Event()
@@ -45,9 +45,9 @@ class CameraNode(Node):
         )
         software = declare(self, "software", False, "Test pictures of librealsense's software device instead of USB.")
         self._feeds: list[Any] = []
-        cameras = self._connect(context, [*names] if software else [])
+        connected = self._connect(cameras, [*names] if software else [])
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", qos.EVENT)
-        self._runs = [self._build(name, cameras) for name in names]
+        self._runs = [self._build(name, connected) for name in names]
         self._threads = [start_worker(self, f"camera {run.name}", self._body(run)) for run in self._runs]
         self.create_timer(1.0, self._report)
 
