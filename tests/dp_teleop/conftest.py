@@ -120,6 +120,9 @@ class Hand:
         return self.call("set_parameters", SetParameters.Request(parameters=parameters)).results
 
     def close(self):
+        """End the node, which must end well; a second call does nothing."""
+        if self.process.returncode is not None:
+            return
         self.process.terminate()
         try:
             assert self.process.wait(timeout=10) == 0

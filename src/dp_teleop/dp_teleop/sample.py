@@ -35,8 +35,8 @@ def sample_problem(sample: SpaceMouseSample, spec: TeleopSpec) -> str | None:
         return f"has {sample.axes.size} axes, expected 6"
     if not np.all(np.isfinite(sample.axes)):
         return "has an axis that is not finite"
-    # A gesture on a button that the device lacks is merely never made; a clutch that it lacks is a mistake.
-    needed = max(spec.function_buttons.values())
+    # The spacenav node tells of other buttons once they were pressed; until then they count as not pressed.
+    needed = max(spec.gripper_button, spec.clutch_button)
     if len(sample.buttons) <= needed:
         return f"has {len(sample.buttons)} buttons, but button {needed} is in use"
     return None
