@@ -13,8 +13,6 @@ from typing import Any
 
 from dp_recorder.atomic_file import stage_text, sync_folder
 from dp_recorder.mcap_file import COMPRESSIONS, McapFile
-from dp_recorder.rosbag2_metadata import METADATA_VERSION as METADATA_VERSION
-from dp_recorder.rosbag2_metadata import ROS_DISTRO as ROS_DISTRO
 from dp_recorder.rosbag2_metadata import BagTopicEntry, bag_information, dump
 from dp_recorder.rosbag2_metadata import OfferedQos as OfferedQos
 from dp_recorder.type_definitions import TypeDefinition
