@@ -24,10 +24,13 @@ class SpacenavDaemon:
         path: of the socket.
         version: highest protocol that it knows.
         name: of its device; empty: none is connected.
+        buttons: how many it has.
+        device: file that it is.
     """
 
-    def __init__(self, path, version=1, name="3Dconnexion SpaceMouse Wireless", buttons=2):
+    def __init__(self, path, version=1, name="3Dconnexion SpaceMouse Wireless", buttons=2, device=""):
         self.path, self.version, self.name, self.buttons = str(path), version, name, buttons
+        self.device = device
         self.hangs = False
         self.mute = False  # answers the change of protocol never, although it understands it
         self.requests = []
@@ -128,8 +131,8 @@ class SpacenavDaemon:
         words[7] = -1 if about_device and not self.name else 0
         if kind == 0x2003 and self.name:
             words[1] = self.buttons
-        if kind == 0x2000 and self.name:
-            text, flag = self.name.encode(), 0
+        if kind in (0x2000, 0x2001) and self.name:
+            text, flag = (self.device if kind & 1 else self.name).encode(), 0
             while True:  # spnav_send_str of proto.c
                 client.sendall(WORD.pack(words[0]) + text[:24].ljust(24, b"\0") + WORD.pack(len(text) | flag))
                 text, flag = text[24:], 0x10000
@@ -221,6 +224,8 @@ def start_daemon(tmp_path, monkeypatch):
     daemons = []
 
     def start(**options):
+        # The machine's own devices play no part.
+        monkeypatch.setattr("dp_teleop.devices.axis_range.SYSFS", tmp_path / "input")
         if options.get("version", 1):  # an answer always comes, on a busy machine later
             monkeypatch.setattr("dp_teleop.devices.spacenavd.ANSWER_WITHIN_S", 10.0)
         daemons.append(SpacenavDaemon(tmp_path / f"spnav{len(daemons)}.sock", **options))

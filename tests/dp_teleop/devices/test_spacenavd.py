@@ -7,7 +7,8 @@ import threading
 
 import numpy as np
 import pytest
-from dp_teleop.devices import FULL_SCALE, DeviceLostError, SpacenavdDevice
+from dp_teleop.devices import DeviceLostError, SpacenavdDevice
+from dp_teleop.devices.axis_range import full_scale
 from dp_teleop.devices.spacenavd import socket_paths
 from dp_teleop.devices.spacenavd_protocol import protocol_answer, protocol_request, unpack
 
@@ -26,7 +27,7 @@ def test_motion_is_turned_into_the_base_frame(connected):
     # x right 350, z away from the user 175, turn about up (y) 350.
     daemon.send((0, 350, 0, 175, 0, 350, 0))
     sample = device.read(10.0)
-    np.testing.assert_allclose(sample.axes, [175 / FULL_SCALE, -1, 0, 0, 0, 1])
+    np.testing.assert_allclose(sample.axes, [0.5, -1, 0, 0, 0, 1])
     assert sample.t_ns == 42
 
 
@@ -202,3 +203,39 @@ def test_words_of_the_protocol():
     assert protocol_answer(0x7FAA5501) == 1 and protocol_answer(0) is None and protocol_answer(350) is None
     answer = unpack(struct.pack("=i", 0x7FAA2000) + b"SpaceMouse\0".ljust(24, b"x") + struct.pack("=i", 10))
     assert answer.is_answer and answer.kind == 0x2000 and answer.text == b"SpaceMouse" and not answer.refused
+
+
+class TestFullScale:
+    """Values of the kernel's files as SpaceMice have them: EV_REL of a SpaceNavigator, EV_ABS of newer ones."""
+
+    @staticmethod
+    def plug(sysfs, event, vendor, product, relative, absolute):
+        device = sysfs / event / "device"
+        for name, text in {
+            "id/vendor": vendor,
+            "id/product": product,
+            "capabilities/rel": relative,
+            "capabilities/abs": absolute,
+        }.items():
+            (device / name).parent.mkdir(parents=True, exist_ok=True)
+            (device / name).write_text(text + "\n")
+
+    def test_absolute_axes_are_mapped_to_500_by_the_daemon(self, tmp_path):
+        sysfs = tmp_path / "input"
+        assert full_scale("", sysfs) == full_scale("/dev/input/event3", sysfs) == 350
+        self.plug(sysfs, "event0", "046d", "c077", "143", "0")  # a mouse
+        self.plug(sysfs, "event1", "056a", "0357", "0", "1000003 3f")  # a tablet
+        self.plug(sysfs, "event3", "046d", "c626", "3f", "0")
+        assert full_scale("", sysfs) == full_scale("/dev/input/event3", sysfs) == 350
+        self.plug(sysfs, "event4", "256f", "c62e", "0", "3f")
+        assert full_scale("", sysfs) == full_scale("/dev/input/event4", sysfs) == 500
+        assert full_scale("/dev/input/event3", sysfs) == full_scale("/dev/ttyS0", sysfs) == 350
+
+    @pytest.mark.parametrize("version", [0, 1])
+    def test_the_driver_uses_it(self, start_daemon, tmp_path, version):
+        self.plug(tmp_path / "input", "event4", "256f", "c635", "0", "3f")
+        daemon = start_daemon(version=version, device="/dev/input/event4")
+        device = SpacenavdDevice(lambda: 0, daemon.path)
+        daemon.send((0, 500, 0, -250, 0, 0, 0))
+        np.testing.assert_allclose(device.read(10.0).axes, [-0.5, -1, 0, 0, 0, 0])
+        device.close()

@@ -5,10 +5,9 @@ from dp_teleop.devices.gamepad import GamepadDevice
 from dp_teleop.devices.hid import HidDevice
 from dp_teleop.devices.keyboard import KeyboardDevice
 from dp_teleop.devices.selection import KINDS, open_device
-from dp_teleop.devices.spacenavd import FULL_SCALE, SpacenavdDevice
+from dp_teleop.devices.spacenavd import SpacenavdDevice
 
 __all__ = [
-    "FULL_SCALE",
     "KINDS",
     "LOSS_WITHIN_S",
     "Clock",

@@ -10,11 +10,10 @@ import time
 import numpy as np
 
 from dp_teleop.devices import spacenavd_protocol as wire
+from dp_teleop.devices.axis_range import full_scale
 from dp_teleop.devices.device import Clock, DeviceLostError, ReportedState
 from dp_teleop.sample import SpaceMouseSample
 
-# Full deflection of a SpaceMouse as spacenavd reports it at its default sensitivity.
-FULL_SCALE = 350.0
 DEFAULT_PATHS = ("/run/spnav.sock", "/var/run/spnav.sock")
 # A daemon that is not asked for anything else is asked this often whether its device is there, and answers within
 # this, or it hangs. A local socket takes less than a millisecond; the rest is for a machine under load.
@@ -30,14 +29,14 @@ def socket_paths(path: str) -> tuple[str, ...]:
     return (named, *DEFAULT_PATHS) if named else DEFAULT_PATHS
 
 
-def to_base_frame(axes: tuple[int, ...]) -> np.ndarray:
-    """Six integers of a motion event to axes of the base frame in [-1, 1].
+def to_base_frame(axes: tuple[int, ...], scale: float) -> np.ndarray:
+    """Six integers of a motion event, ``scale`` at full deflection, to axes of the base frame in [-1, 1].
 
     spacenavd's axes are x right, y up, z away from the user, who faces along the robot's x, and the rotations
     right-handed about them: the same conversion as the spacenav node of ROS makes.
     """
     x, y, z, rx, ry, rz = axes
-    return np.clip(np.array([z, -x, y, rz, -rx, ry]) / FULL_SCALE, -1.0, 1.0)
+    return np.clip(np.array([z, -x, y, rz, -rx, ry]) / scale, -1.0, 1.0)
 
 
 class SpacenavdDevice:
@@ -70,6 +69,7 @@ class SpacenavdDevice:
         self._bytes = b""
         self._asked_s: float | None = None
         self._answered_s = 0.0
+        self._full_scale = full_scale("")
         self.protocol = 0
         self._socket, self._path = _connect(socket_paths(path))
         try:
@@ -163,7 +163,7 @@ class SpacenavdDevice:
         if packet.is_answer:
             self._take_answer(packet)
         elif packet.kind == wire.MOTION:
-            self._state.axes = to_base_frame(packet.data[:6])
+            self._state.axes = to_base_frame(packet.data[:6], self._full_scale)
             return True
         elif packet.kind in (wire.PRESS, wire.RELEASE):
             self._state.press(packet.data[0], packet.kind == wire.PRESS)
@@ -225,12 +225,17 @@ class SpacenavdDevice:
         count = self._ask(wire.pack_request(wire.DEVICE_BUTTONS))
         if not count.refused and count.data[0] > 0:
             self._state.press(count.data[0] - 1, False)
-        packet = self._ask(wire.pack_request(wire.DEVICE_NAME))
-        name = packet.text
+        self._full_scale = full_scale(self._ask_text(wire.DEVICE_PATH))
+        return f"{self._ask_text(wire.DEVICE_NAME) or 'SpaceMouse'} (spacenavd)"
+
+    def _ask_text(self, kind: int) -> str:
+        """Ask for a string, which may come in several answers; empty when there is none."""
+        packet = self._ask(wire.pack_request(kind))
+        text = packet.text
         while not packet.refused and packet.remaining > wire.TEXT_CHUNK:
             packet = self._await_answer()
-            name += packet.text
-        return f"{name.decode(errors='replace').strip() or 'SpaceMouse'} (spacenavd)"
+            text += packet.text
+        return "" if packet.refused else text.decode(errors="replace").strip()
 
     def _ask(self, request: bytes) -> wire.Packet:
         self._send(request)
