@@ -90,7 +90,7 @@ def test_a_rolling_shutter_that_caught_two_codes_is_refused_or_right():
         found = read_code(seen(mixed, STRAIGHT)).counter
         assert found in (None, counter, counter + 1)
         refused += found is None
-    assert refused >= 30
+    assert refused >= 8, "where the cut runs between the cells that change"
 
 
 def test_a_room_without_a_code():

@@ -39,7 +39,8 @@ def test_a_pure_delay_is_found_to_a_fraction_of_the_sampling(delay, rate):
 
 def test_gain_offset_and_noise_do_not_move_the_lag():
     lag = window_lag(*delayed(0.05, gain=0.7, noise_m=0.0005), 1.0 - BEFORE_S, LENGTH_S, 0.6)
-    assert lag.lag_s == pytest.approx(0.05, abs=0.001) and lag.gain == pytest.approx(0.7, abs=0.02)
+    # Noise over the rms velocity and the root of the samples, 0.5 mm / (23 mm/s sqrt 650), is 0.85 ms: three of those.
+    assert lag.lag_s == pytest.approx(0.05, abs=0.0026) and lag.gain == pytest.approx(0.7, abs=0.02)
 
 
 def test_a_delay_beyond_what_is_tried_is_seen_at_the_edge():

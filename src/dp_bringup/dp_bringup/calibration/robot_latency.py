@@ -90,16 +90,16 @@ def estimate_robot(
             f"gaps in the messages; at least {LEAST_WINDOWS} are needed: move farther, or more often"
         )
     quality = float(np.median([window.lag.correlation for window in found]))
-    if quality < LEAST_CORRELATION:
-        raise CalibrationError(
-            f"commanded and measured motion correlate with {quality:.3f} only, at least {LEAST_CORRELATION} is needed: "
-            "was the arm blocked, in contact, or driven by somebody else?"
-        )
     good = [window for window in found if window.lag.correlation >= LEAST_CORRELATION]
-    if any(window.lag.at_edge for window in good):
+    if any(window.lag.at_edge for window in good) or all(window.lag.at_edge for window in found):
         raise CalibrationError(
             f"the best lag lies at the edge of what was tried ({LEAST_LAG_S:g} to {longest_s:g} s): the clocks of "
             "robot and computer differ, or the arm is slower than that (--longest-lag)"
+        )
+    if quality < LEAST_CORRELATION or len(good) < LEAST_WINDOWS:
+        raise CalibrationError(
+            f"commanded and measured motion correlate with {quality:.3f} only, at least {LEAST_CORRELATION} is needed "
+            f"in {LEAST_WINDOWS} spans: was the arm blocked, in contact, or driven by somebody else?"
         )
     lags = np.array([window.lag.lag_s for window in good])
     windows = tuple(good)
