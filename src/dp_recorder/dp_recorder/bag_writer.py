@@ -85,7 +85,7 @@ class BagWriter:
             self.flush(durable=True)
             sync_folder(self.folder)
         except OSError:
-            self._file.disk.abandon()
+            self._file.abandon()
             raise
 
     def add_topic(self, name: str, definition: TypeDefinition, qos: Sequence[OfferedQos] = ()) -> int:
@@ -196,7 +196,7 @@ class BagWriter:
         """Close the file without finishing it, as after a disk error; it stays readable as a stream."""
         if not self._closed:
             self._closed = True
-            self._file.disk.abandon()
+            self._file.abandon()
 
     def _finish(self) -> None:
         self._file.finish_chunk()

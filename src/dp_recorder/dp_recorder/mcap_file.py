@@ -11,12 +11,12 @@ from __future__ import annotations
 import struct
 import zlib
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-import zstandard
 from mcap.data_stream import RecordBuilder
 from mcap.opcode import Opcode
 from mcap.records import (
@@ -34,21 +34,21 @@ from mcap.records import (
 )
 
 from dp_recorder.disk_file import DiskFile
+from dp_recorder.mcap_chunk import OpenChunk, Piece
 
 COMPRESSIONS = ("none", "zstd")
 MAGIC = b"\x89MCAP0\r\n"
 #: Opcode of records that fill up to a block of the disk; the specification leaves 0x80 and above to applications.
 PADDING_OPCODE = 0x80
 _CHUNK_BYTES = 4 * 2**20
-_SMALL_BYTES = 32 * 1024
-_ZSTD_LEVEL = 1
+_COMPRESSING_THREADS = 2
+_COMPRESSED_AHEAD = 3
 _RECORD = struct.Struct("<BQ")
 _MESSAGE = struct.Struct("<BQHIQQ")
 _MESSAGE_FIELDS_BYTES = 22
 _CHUNK = struct.Struct("<BQQQQII")
 _CHUNK_FIELDS_BYTES = 8 + 8 + 8 + 4 + 4 + 8
 _INDEX = struct.Struct("<BQHI")
-_Piece = bytes | bytearray | memoryview
 
 
 @dataclass
@@ -58,41 +58,6 @@ class _ChunkCounts:
     counts: Counter[int]
     start_ns: int
     end_ns: int
-
-
-@dataclass
-class _OpenChunk:
-    """Records of the chunk being filled.
-
-    Large messages are kept by reference, small ones gathered in ``small`` until a large one comes.
-    """
-
-    pieces: list[_Piece] = field(default_factory=list)
-    small: bytearray = field(default_factory=bytearray)
-    size: int = 0
-    checksum: int = 0
-    start_ns: int = 0
-    end_ns: int = 0
-    index: dict[int, array[int]] = field(default_factory=dict)
-
-    def add(self, data: _Piece) -> None:
-        """Append bytes."""
-        self.size += len(data)
-        if len(data) < _SMALL_BYTES:
-            self.small += data
-            return
-        self.seal()
-        self._add_piece(data)
-
-    def seal(self) -> None:
-        """Make a piece of the small records gathered so far."""
-        if self.small:
-            self._add_piece(self.small)
-            self.small = bytearray()
-
-    def _add_piece(self, piece: _Piece) -> None:
-        self.checksum = zlib.crc32(piece, self.checksum)
-        self.pieces.append(piece)
 
 
 class McapFile:
@@ -111,13 +76,14 @@ class McapFile:
             FileExistsError: If it exists.
         """
         self._compression = "" if compression == "none" else compression
-        self._compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL) if self._compression else None
+        self._pool = ThreadPoolExecutor(_COMPRESSING_THREADS, "compress chunk") if self._compression else None
+        self._ahead: deque[tuple[OpenChunk, Future[list[Piece]]]] = deque()
         self._schemas: list[Schema] = []
         self._channels: list[Channel] = []
         self._metadata: list[MetadataIndex] = []
         self._chunks: list[ChunkIndex] = []
         self._counts: list[_ChunkCounts] = []
-        self._chunk = _OpenChunk()
+        self._chunk = OpenChunk()
         self.disk = DiskFile(path)
         self.disk.append(MAGIC + _encode(Header(profile, library)))
 
@@ -138,14 +104,12 @@ class McapFile:
     def add_channel(self, topic: str, encoding: str, schema: int, metadata: Mapping[str, str]) -> int:
         """Add a topic; returns its number, starting at 1."""
         number = len(self._channels) + 1
-        channel = Channel(
-            id=number, topic=topic, message_encoding=encoding, schema_id=schema, metadata=dict(metadata)
-        )
+        channel = Channel(id=number, topic=topic, message_encoding=encoding, schema_id=schema, metadata=dict(metadata))
         self._channels.append(channel)
         self._chunk.add(_encode(channel))
         return number
 
-    def write(self, channel: int, data: _Piece, log_time_ns: int, publish_time_ns: int, sequence: int) -> None:
+    def write(self, channel: int, data: Piece, log_time_ns: int, publish_time_ns: int, sequence: int) -> None:
         """Append a message; large ``data`` is kept, not copied, until its chunk is complete.
 
         Raises:
@@ -167,29 +131,38 @@ class McapFile:
         chunk.add(_MESSAGE.pack(Opcode.MESSAGE, length, channel, sequence, log_time_ns, publish_time_ns))
         chunk.add(data)
         if chunk.size >= _CHUNK_BYTES:
-            self.finish_chunk()
+            self.finish_chunk(wait=False)
 
-    def finish_chunk(self) -> None:
+    def finish_chunk(self, wait: bool = True) -> None:
         """Give the open chunk, if it holds messages, to the disk file.
+
+        Args:
+            wait: Also those that are still being compressed.
 
         Raises:
             OSError: The disk has failed.
         """
-        chunk = self._chunk
-        if not chunk.index:
-            return
-        chunk.seal()
-        pieces = chunk.pieces if self._compressor is None else _compress(self._compressor, chunk)
+        chunk, self._chunk = self._chunk, OpenChunk()
+        if chunk.index:
+            chunk.seal()
+            if self._pool is None:
+                self._write_chunk(chunk, chunk.pieces)
+            else:
+                self._ahead.append((chunk, self._pool.submit(chunk.compressed)))
+        elif chunk.size:
+            self._chunk = chunk  # definitions wait for the first message
+        while self._ahead and (wait or len(self._ahead) > _COMPRESSED_AHEAD or self._ahead[0][1].done()):
+            done, pieces = self._ahead.popleft()
+            self._write_chunk(done, pieces.result())
+
+    def _write_chunk(self, chunk: OpenChunk, pieces: list[Piece]) -> None:
         stored = sum(len(piece) for piece in pieces)
         name = self._compression.encode()
         start = self.disk.position
         length = _CHUNK_FIELDS_BYTES + len(name) + stored
-        header = _CHUNK.pack(
-            Opcode.CHUNK, length, chunk.start_ns, chunk.end_ns, chunk.size, chunk.checksum, len(name)
-        )
+        header = _CHUNK.pack(Opcode.CHUNK, length, chunk.start_ns, chunk.end_ns, chunk.size, chunk.checksum, len(name))
         # Noted before it is written, so that a chunk cut by a full disk can be given back.
-        counts = Counter({channel: len(index) // 2 for channel, index in chunk.index.items()})
-        self._counts.append(_ChunkCounts(counts, chunk.start_ns, chunk.end_ns))
+        self._counts.append(_ChunkCounts(chunk.counts(), chunk.start_ns, chunk.end_ns))
         offsets: dict[int, int] = {}
         self._chunks.append(
             ChunkIndex(
@@ -204,7 +177,6 @@ class McapFile:
                 uncompressed_size=chunk.size,
             )
         )
-        self._chunk = _OpenChunk()
         self.disk.append(header + name + struct.pack("<Q", stored))
         for piece in pieces:
             self.disk.append(piece)
@@ -242,6 +214,16 @@ class McapFile:
         self.disk.append(_encode(DataEnd(data_section_crc=0)))
         self.disk.append(self._summary(self.disk.position))
         self.disk.finish()
+        self._stop()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._stop()
+        self.disk.abandon()
+
+    def _stop(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
     def give_back(self) -> bool:
         """Cut the file after an earlier chunk, so that there is room for its end; False if there is none to give.
@@ -259,15 +241,18 @@ class McapFile:
         if start > self.disk.written:
             return False
         self._metadata = [index for index in self._metadata if index.offset < start]
-        self._chunk = _OpenChunk()
+        self._chunk = OpenChunk()
+        self._ahead.clear()
         self.disk.rewind(start)
         return True
 
     def message_counts(self) -> Counter[int]:
-        """Messages in the file by channel, the open chunk included."""
-        total: Counter[int] = Counter({channel: len(index) // 2 for channel, index in self._chunk.index.items()})
-        for chunk in self._counts:
-            total.update(chunk.counts)
+        """Messages in the file by channel, those of chunks that are not written yet included."""
+        total = self._chunk.counts()
+        for chunk, _ in self._ahead:
+            total.update(chunk.counts())
+        for written in self._counts:
+            total.update(written.counts)
         return total
 
     def span_ns(self) -> tuple[int, int]:
@@ -316,9 +301,3 @@ def _encode(record: McapRecord) -> bytes:
     builder = RecordBuilder()
     record.write(builder)
     return bytes(builder.end())
-
-
-def _compress(compressor: zstandard.ZstdCompressor, chunk: _OpenChunk) -> list[_Piece]:
-    stream = compressor.compressobj(size=chunk.size)
-    pieces: list[_Piece] = [stream.compress(piece) for piece in chunk.pieces]
-    return [piece for piece in (*pieces, stream.flush()) if piece]

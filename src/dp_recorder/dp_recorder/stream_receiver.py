@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, Protocol, cast
 
 from dp_ros.qos import matching_qos
@@ -28,6 +29,7 @@ from dp_recorder.ros_types import message_class, offered_qos
 from dp_recorder.serialized_message import SerializedMessageError, read_stamp_ns
 
 _CLOCK_TOPIC = "/clock"
+_LOG_TIME = attrgetter("log_time_ns")
 _CLOCK_QOS = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
@@ -249,6 +251,8 @@ class StreamReceiver:
             if self._sink is not None:
                 self._queue(index, taken, batch)
         if batch and self._sink is not None:
+            # Streams are emptied one after the other; in the bag their messages stand as they came.
+            batch.sort(key=_LOG_TIME)
             refused = self._sink.put(batch)
             if refused:
                 self._on_refused(refused)
