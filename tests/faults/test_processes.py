@@ -1,6 +1,7 @@
 """Processes that are killed or stand still, while the real control node drives the arm."""
 
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
 from fault_rows import Watch
 from robot_process import ROBOT_STREAMS
+from usb_hand import UsbHand
 
 from dp_msgs.msg import CommandState
 
@@ -122,6 +124,60 @@ def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table)
     let_go_once(cell)
     cell.drive("axes")
     table.append(watch.row("teleop node killed", did, "node restarted, TELEOP asked for again"))
+
+
+@pytest.fixture
+def usb(tmp_path):
+    hand = UsbHand(tmp_path / "spnav.sock")
+    yield hand
+    hand.close()
+
+
+def drive_by(usb, cell):
+    """The operator lets go of the cap, holds the clutch and moves the arm."""
+
+    def begin():
+        usb.axes = None
+        usb.press(1)
+        cell.ask_mode(CommandState.TELEOP)
+        if not cell.wait_in_mode(CommandState.TELEOP, lambda: cell.states[-1].input_alive, "the clutch"):
+            return False
+        began = time.monotonic()
+        usb.axes = lambda t: np.array([0.4, 0.8, 0.0, 0.0, 0.0, 0.5]) * np.cos(2.0 * (t - began))
+        return cell.wait_in_mode(CommandState.TELEOP, lambda: cell.speed() > 0.1, "motion")
+
+    cell.try_hard(begin)
+
+
+def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
+    cell, start_node, cell_file, usb, table
+):
+    cell.spoil["engaged"] = silent  # the node's own topic
+    teleop = start_node("dp_teleop.node", cell=cell_file, device="spacenavd", device_path=usb.path)
+    cell.wait(lambda: cell.devices and cell.devices[-1].connected, "the SpaceMouse", 20.0)
+    cell.put_at_start()
+    watch = Watch(cell)
+    drive_by(usb, cell)
+    watch.mark()
+    usb.unplug()
+    cell.wait(lambda: not cell.states[-1].input_alive, "the loss to be noticed")
+    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+    did = f"{watch.reaction()}; HOLD after 0.8 s"
+    assert not cell.devices[-1].connected and not cell.devices[-1].engaged
+
+    # Plugged in again by a hand that still pushes and holds the button: a mode may be asked for, the arm stays.
+    usb.plug()
+    cell.wait(lambda: cell.devices[-1].connected, "the device's return")
+    cell.ask_mode(CommandState.TELEOP)
+    cell.devices.clear()
+    cell.wait(lambda: len(cell.devices) > 30, "samples of the device")
+    assert cell.at_rest() and not any(device.engaged for device in cell.devices)
+    usb.axes = None
+    usb.release(1)
+    drive_by(usb, cell)
+    table.append(watch.row("SpaceMouse unplugged, clutch held", did, "plugged in, cap and clutch let go once, TELEOP"))
+    teleop.process.terminate()
+    assert teleop.process.wait(10) == 0
 
 
 def test_a_killed_recorder_does_not_touch_the_arm(cell, driven, start_node, cell_file, table, tmp_path):
