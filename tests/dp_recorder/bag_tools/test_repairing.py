@@ -1,0 +1,240 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dp_dataset.bag_reader import BagError, BagReader
+from dp_recorder.bag_tools import bag_replacement, repairing
+from dp_recorder.bag_tools.repairing import repair_bag
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rosbags.rosbag2 import Reader
+
+from .conftest import messages_of, write_poses
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Bytes of a bag of 40 poses, and its messages."""
+    folder = tmp_path_factory.mktemp("whole") / "poses"
+    messages = write_poses(folder)
+    return (folder / "poses_0.mcap").read_bytes(), messages
+
+
+def lay_out(parent: Path, data: bytes) -> Path:
+    folder = parent / "poses"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "poses_0.mcap").write_bytes(data)
+    (folder / "episode.json").write_text(json.dumps({"id": "poses", "state": "recording", "started_ns": 10**9}))
+    return folder
+
+
+def complete_messages(data: bytes, messages: list[bytes]) -> list[bytes]:
+    """Those that lie in the data to their last byte."""
+    return [message for message in messages if message in data]
+
+
+def assert_whole(folder: Path, expected: list[bytes]) -> None:
+    bag = BagReader(folder)
+    assert bag.indexed
+    assert messages_of(folder) == expected
+    with Reader(folder) as reader:  # another implementation agrees with metadata.yaml and index
+        assert reader.message_count == len(expected)
+    assert json.loads((folder / "episode.json").read_text())["state"] == "closed"
+    assert not (folder / ".repair").exists()
+    assert repair_bag(folder).state == "intact"
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0, 1), zeros=st.sampled_from([0, 600, 8192]))
+def test_a_file_cut_anywhere_keeps_every_message_that_is_complete(whole, tmp_path_factory, share, zeros):
+    data, messages = whole
+    cut = data[: int(share * len(data))]
+    folder = lay_out(tmp_path_factory.mktemp("cut"), cut + bytes(zeros))
+    expected = complete_messages(cut, messages)
+    result = repair_bag(folder)
+    assert result.message_count == len(expected)
+    assert_whole(folder, expected)
+
+
+def test_boundaries_of_every_record_are_cut_positions_too(whole, tmp_path):
+    data, messages = whole
+    positions = {0, 1, 7, 8, 9, 17, len(data) - 9, len(data) - 8, len(data) - 1}
+    for message in messages[::9]:
+        end = data.index(message) + len(message)
+        positions |= {end - 1, end, end + 1, end - len(message), end - len(message) - 22, end - len(message) - 31}
+    for position in sorted(positions):
+        folder = lay_out(tmp_path, data[:position])
+        repair_bag(folder)
+        assert_whole(folder, complete_messages(data[:position], messages))
+
+
+def test_of_compressed_chunks_whole_ones_are_kept(tmp_path):
+    messages = write_poses(tmp_path / "source", compression="zstd")
+    data = (tmp_path / "source" / "source_0.mcap").read_bytes()
+    kept = []
+    for share in (0.3, 0.5, 0.7, 0.9):
+        folder = lay_out(tmp_path, data[: int(share * len(data))])
+        kept.append(repair_bag(folder).message_count)
+        assert_whole(folder, messages[: kept[-1]])
+    assert all(count % 8 == 0 for count in kept) and kept[-1] > kept[0]
+
+
+def test_a_damaged_chunk_is_left_out_and_told(whole, tmp_path):
+    data, messages = whole
+    damaged = bytearray(data)
+    damaged[data.index(messages[19])] ^= 0xFF  # in the third chunk: messages 16 to 23
+    folder = lay_out(tmp_path, bytes(damaged))
+    result = repair_bag(folder)
+    assert result.state == "repaired"
+    assert len(result.lost) == 1
+    assert "8 messages lost between 1.60 s and 2.30 s" in result.lost[0]
+    assert_whole(folder, messages[:16] + messages[24:])
+    assert json.loads((folder / "episode.json").read_text())["verdict"] == "bad"
+
+
+def test_bytes_overwritten_between_chunks_cost_that_chunk_only(whole, tmp_path):
+    data, messages = whole
+    start = data.index(messages[8]) - 200  # header of the second chunk and what is before it
+    hole = data[:start] + b"\xee" * 300 + data[start + 300 :]
+    folder = lay_out(tmp_path, hole)
+    repair_bag(folder)
+    kept = messages_of(folder)
+    assert kept[-24:] == messages[16:]
+    assert set(kept) <= set(messages)
+
+
+def test_what_a_killed_recorder_lost_is_a_reason_of_the_verdict(record, tmp_path):
+    episode = record(tmp_path / "source", seconds=1.0)
+    path = BagReader(episode.folder).path
+    data = path.read_bytes()
+    path.write_bytes(data[: int(0.8 * len(data))])
+    (episode.folder / "metadata.yaml").unlink()
+    started = BagReader(episode.folder).metadata_records["episode"]["episode.json"]
+    (episode.folder / "episode.json").write_text(started)
+    result = repair_bag(episode.folder)
+    described = json.loads((episode.folder / "episode.json").read_text())
+    assert described["verdict"] in ("suspect", "bad")
+    assert described["reasons"][0].startswith("recorder was killed; at most 1.")
+    assert described["outcome"] == "unlabelled"
+    counted = described["streams"]["robot/ee_pose"]["received"]
+    assert counted == BagReader(episode.folder).message_counts["/robot/ee_pose"]
+    assert described["duration_s"] == pytest.approx(result.duration_s, abs=0.05)
+
+
+def test_metadata_alone_is_made_again(poses):
+    folder, messages = poses
+    before = (folder / "poses_0.mcap").read_bytes()
+    text = (folder / "metadata.yaml").read_text()
+    (folder / "episode.json").write_text('{"id": "poses", "state": "closed", "verdict": "good"}')
+    assert repair_bag(folder).state == "intact"
+    for damage in ("", "not: [yaml", text.replace("message_count: 40", "message_count: 41")):
+        (folder / "metadata.yaml").write_text(damage)
+        assert repair_bag(folder).state == "metadata rewritten"
+        assert (folder / "metadata.yaml").read_text() == text
+    (folder / "metadata.yaml").unlink()
+    assert repair_bag(folder).state == "metadata rewritten"
+    assert (folder / "poses_0.mcap").read_bytes() == before
+    assert_whole(folder, messages)
+
+
+def test_a_dry_run_changes_nothing(whole, tmp_path):
+    folder = lay_out(tmp_path, whole[0][:-500])
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert repair_bag(folder, dry_run=True).state == "needs repair"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_old_file_is_kept_unless_not_wanted(whole, tmp_path):
+    cut = whole[0][:-500]
+    folder = lay_out(tmp_path, cut)
+    result = repair_bag(folder)
+    assert result.backup == folder / "poses_0.mcap.orig" and result.backup.read_bytes() == cut
+    folder = lay_out(tmp_path, cut)
+    assert repair_bag(folder, backup=False).backup is None
+    assert sorted(path.name for path in folder.iterdir()) == ["episode.json", "metadata.yaml", "poses_0.mcap"]
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, a kill or a power cut, as far as files can tell."""
+
+
+#: Places at which a repair may end: what is replaced by a failing one, at which call.
+STEPS = [
+    (bag_replacement, "copy_bag", 0),
+    (os, "link", 0),
+    (Path, "replace", 0),
+    (Path, "replace", 1),
+    (Path, "replace", 2),
+    (Path, "replace", 3),
+    (repairing, "write_episode_file", 0),
+    (shutil, "rmtree", 1),
+]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("owner", "name", "call"), STEPS)
+def test_interrupted_anywhere_it_is_run_again(whole, tmp_path, monkeypatch, owner, name, call, after):
+    data, messages = whole
+    folder = lay_out(tmp_path, data[: len(data) // 2])
+    expected = complete_messages(data[: len(data) // 2], messages)
+    real, calls = getattr(owner, name), []
+
+    def failing(*args, **options):
+        calls.append(1)
+        if len(calls) == call + 1:
+            if after:
+                real(*args, **options)
+            raise Interrupted
+        return real(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, failing)
+        with pytest.raises(Interrupted):
+            repair_bag(folder)
+    assert list(folder.glob("*.mcap")), "there is a bag at any instant"
+    repair_bag(folder)
+    assert_whole(folder, expected)
+
+
+def test_without_hard_links_the_old_file_gets_its_name_back(whole, tmp_path, monkeypatch):
+    data, messages = whole
+    folder = lay_out(tmp_path, data[: len(data) // 2])
+
+    def refuse(*args):
+        raise PermissionError("this file system has no hard links")
+
+    def interrupt(*args):
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)
+        patch.setattr(
+            Path, "replace", lambda self, target: interrupt() if self.suffix == ".mcap" else os.replace(self, target)
+        )
+        with pytest.raises(Interrupted):
+            repair_bag(folder)
+    assert not list(folder.glob("*.mcap"))
+    repair_bag(folder)
+    assert_whole(folder, complete_messages(data[: len(data) // 2], messages))
+
+
+def test_a_bag_that_is_being_written_is_left_alone(whole, tmp_path):
+    folder = lay_out(tmp_path, whole[0][:-500])
+    code = "import sys; f = open(sys.argv[1], 'ab'); print('open', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(folder / "poses_0.mcap")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"open\n"
+        with pytest.raises(BagError, match="being written by another process"):
+            repair_bag(folder)
+        writer.communicate()
+    assert repair_bag(folder).state == "repaired"
+
+
+def test_a_folder_without_a_bag_is_named(tmp_path):
+    with pytest.raises(BagError, match=r"holds 0 MCAP files"):
+        repair_bag(tmp_path)
