@@ -1,11 +1,13 @@
 """What our writer writes, read by the rules of rosbag2; and bags with one thing wrong, which those rules refuse."""
 
+import random
 import re
 
 import pytest
 import yaml
 from bag_reading import START_OF_NOTHING_NS, read_bag
 from dp_core.contract import load_contract
+from dp_recorder.bag_writer import BagWriter
 from dp_recorder.recorded_streams import recorded_streams
 from dp_recorder.type_definitions import load_type_definition
 from mcap_reading import RefusedError
@@ -36,6 +38,22 @@ def test_rosbag2_reads_every_message_in_order_of_receipt(write_bag, compression)
         assert all(message.publish_time_ns == message.log_time_ns - 1000 for message in of_topic)
     # 40 messages 10 ms apart, every fourth of them 20 ms early.
     assert (bag.information["start"], bag.information["duration"]) == (START_NS, 380_000_000)
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_messages_of_all_sizes_come_out_whole(tmp_path, compression):
+    """From nothing to more than a chunk (4 MiB), large ones between small ones; incompressible and zeros."""
+    sizes = [0, 1, 100, 32 * 1024 - 31, 32 * 1024, 10, 5 * 2**20, 7, 1_500_000, 1_500_000, 3, 1_500_000, 4096, 0]
+    noise = random.Random(7)
+    messages = [noise.randbytes(size) if index % 3 else bytes(size) for index, size in enumerate(sizes)]
+    writer = BagWriter(tmp_path / "bag", compression=compression)
+    channels = [writer.add_topic(f"/{name}", load_type_definition(POSE), [LATCHED]) for name in ("even", "odd")]
+    for index, content in enumerate(messages):
+        writer.write(channels[index % 2], content, START_NS + index, START_NS, index)
+    writer.close()
+    bag = read_bag(tmp_path / "bag")
+    assert [message.data for message in bag.messages] == messages
+    assert [bag.topics[message.channel] for message in bag.messages] == ["/even", "/odd"] * 7
 
 
 @pytest.mark.parametrize("cell", ["sim_franka", "fr3_crisp", "fr3_joint"])
