@@ -63,6 +63,24 @@ def test_unplugging_ends_a_read_that_waits_and_all_others(hid_bus):
         device.read(0.0)
 
 
+def test_a_read_that_a_signal_interrupts_is_no_loss(hid_bus, monkeypatch):
+    """Hidapi's poll fails with EINTR, and its read with the same error as for a device that is gone."""
+    reports = hid_bus.plug(COMPACT)
+    device = HidDevice(lambda: 7, backend=hid_bus)
+    handle, interrupted = device._handle, []
+    whole = handle.read
+
+    def read(max_length, timeout_ms=0):
+        if not interrupted:
+            interrupted.append(True)
+            raise OSError("read error")
+        return whole(max_length, timeout_ms)
+
+    monkeypatch.setattr(handle, "read", read)
+    reports.put(RIGHT)
+    assert device.read(1.0).axes[1] == -1.0 and interrupted
+
+
 def test_a_radio_device_that_falls_silent_while_deflected_is_lost(hid_bus):
     reports = hid_bus.plug(WIRELESS_RECEIVER)
     device = HidDevice(lambda: 7, backend=hid_bus)

@@ -221,9 +221,14 @@ class HidDevice:
             )
 
     def _read_report(self, timeout_s: float) -> bytes:
+        # hidapi takes a timeout of 0 for none, which `set_nonblocking` turns into an immediate return.
+        timeout_ms = math.ceil(1e3 * timeout_s)
         try:
-            # hidapi takes a timeout of 0 for none, which `set_nonblocking` turns into an immediate return.
-            return bytes(self._handle.read(_LONGEST_REPORT, math.ceil(1e3 * timeout_s)))
+            try:
+                return bytes(self._handle.read(_LONGEST_REPORT, timeout_ms))
+            except OSError:
+                # A signal that interrupts hidapi's poll fails as a lost device does, once.
+                return bytes(self._handle.read(_LONGEST_REPORT))
         except (OSError, ValueError) as error:
             raise DeviceLostError(f"{self._found} was unplugged ({error})") from error
 
