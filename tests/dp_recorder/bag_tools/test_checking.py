@@ -1,0 +1,197 @@
+import dataclasses
+import json
+import re
+import struct
+
+import numpy as np
+import pytest
+from dp_core.contract import Contract
+from dp_dataset.bag_reader import BagReader
+from dp_recorder.bag_tools.bag_copy import copy_bag
+from dp_recorder.bag_tools.checking import check_bag
+from dp_recorder.bag_writer import BagWriter
+from dp_recorder.type_definitions import load_type_definition
+
+from .conftest import write_poses
+
+START_NS = 1_000_000_000_000
+
+
+def failures(report) -> list[str]:
+    return [str(finding) for finding in report.findings if finding.level == "failure"]
+
+
+def altering(topic, begin_s, end_s, alter):
+    """Change for ``record``: alters messages of a topic within a span; None leaves one out."""
+
+    def change(t_ns, name, message):
+        if name == topic and begin_s <= (t_ns - START_NS) / 1e9 < end_s:
+            return alter(t_ns, name, message)
+        return t_ns, name, message
+
+    return change
+
+
+def setting(path, value):
+    """Alteration that puts a value into a field of a message."""
+
+    def alter(t_ns, name, message):
+        *owners, field = path.split(".")
+        owner = message
+        for part in owners:
+            owner = getattr(owner, part)
+        object.__setattr__(owner, field, value)
+        return t_ns, name, message
+
+    return alter
+
+
+def test_a_good_episode_passes(record, tmp_path):
+    report = check_bag(record(tmp_path, seconds=2.0).folder)
+    assert failures(report) == []
+    rows = {row["topic"]: row for row in report.rows}
+    pose, image = rows["/robot/ee_pose"], rows["/camera/front/color/image_raw"]
+    assert (pose["messages"], pose["lost"], pose["gaps"], pose["out_of_order"]) == (200, 0, 0, 0)
+    assert pose["rate_hz"] == pytest.approx(100.0) and image["rate_hz"] == pytest.approx(10.0)
+    assert pose["jitter_max_s"] == pytest.approx(0.0, abs=1e-9)
+    assert pose["offset_median_s"] == pytest.approx(0.002)
+    assert pose["longest_gap_s"] == pytest.approx(0.01)
+    assert image["messages"] == 20 and image["repeated_pictures"] == 0
+
+
+def drop(t_ns, name, message):
+    return None
+
+
+POSE, GRIPPER, JOINTS = "robot/ee_pose", "gripper/state", "robot/joint_states"
+COMMAND, WRENCH, FRONT = "control/command_state", "robot/wrench", "camera/front/color/image_raw"
+black, white = np.zeros(96 * 288, np.uint8), np.full(96 * 288, 255, np.uint8)
+
+#: Topic, from, to (s), what is done to it, what the check says, when (s).
+FAULTS = {
+    "gap": (POSE, 0.5, 0.8, drop, r"gap of 0.310 s between stamps, allowed 0.1 s", 0.49),
+    "end": (POSE, 1.5, 9, drop, r"nothing in the last 0.50 s", 1.49),
+    "silent": (POSE, 0, 9, drop, r"no messages", None),
+    "nan": (POSE, 1.0, 1.01, setting("pose.position.x", float("nan")), r"a pose is not finite$", 1.0),
+    "quaternion": (POSE, 1.0, 1.01, setting("pose.orientation.x", 0.5), r"a quaternion has norm 0.5000$", 1.0),
+    "workspace": (POSE, 1.0, 1.01, setting("pose.position.z", 0.7), r"more than 0.05 m out of the workspace$", 1.0),
+    "jump": (POSE, 1.0, 1.01, setting("pose.position.z", 0.4), r"the position jumps by 0.100 m in 0.010 s", 1.0),
+    "width": (GRIPPER, 1.0, 1.01, setting("position", np.array([0.06, 0.06])), r"width 0.1200 m, .* 0 to 0.08 m$", 1.0),
+    "finger": (GRIPPER, 1.0, 1.01, setting("name", ["a", "b"]), r"no position of joint fr3_finger_joint1", 1.0),
+    "joint": (JOINTS, 1.0, 1.01, setting("position", np.full(7, 1.1)), r"a joint jumps by 1.00 rad in 0.010 s", 1.0),
+    "joint nan": (JOINTS, 1.0, 1.01, setting("velocity", np.full(7, np.nan)), r"a velocity is not finite$", 1.0),
+    "command": (COMMAND, 1.0, 1.01, setting("commanded_width", 0.2), r"width 0.2000 m", 1.0),
+    "wrench": (WRENCH, 1.0, 1.01, setting("wrench.force.x", float("inf")), r"a force or torque is not finite$", 1.0),
+    "black": (FRONT, 0.5, 1.2, setting("data", black), r"black for 0.60 s$", 0.5),
+    "white": (FRONT, 0.5, 1.2, setting("data", white), r"over-exposed for 0.60 s$", 0.5),
+    "frozen": (
+        *(FRONT, 0.5, 1.6, setting("data", black + 90)),
+        *(r"frozen: the same picture for 1.10 s while the arm moved by 0.0\d+ m", 0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_is_found_where_it_is(record, tmp_path, fault):
+    topic, begin_s, end_s, alter, expected, at_s = FAULTS[fault]
+    episode = record(tmp_path, seconds=2.0, change=altering(topic, begin_s, end_s, alter))
+    report = check_bag(episode.folder)
+    found = [f for f in report.findings if f.level == "failure" and f.where == f"/{topic}"]
+    matching = [f for f in found if re.search(expected, f.what.replace(" (2 times)", ""))]
+    assert matching, [str(f) for f in report.findings]
+    if at_s is not None:
+        assert matching[0].at_s == pytest.approx(at_s, abs=0.021)
+    assert report.failed(strict=False)
+
+
+def shifting(milliseconds):
+    """Alteration that moves the stamp of a message."""
+
+    def alter(t_ns, name, message):
+        stamp = message.header.stamp
+        object.__setattr__(stamp, "nanosec", stamp.nanosec + milliseconds * 1_000_000)
+        return t_ns, name, message
+
+    return alter
+
+
+def test_stamps_out_of_order_are_counted(record, tmp_path):
+    change = altering(POSE, 0.51, 0.52, shifting(-20))
+    found = failures(check_bag(record(tmp_path, seconds=0.9, change=change).folder))
+    assert [line for line in found if "/robot/ee_pose" in line] == [
+        "failure: /robot/ee_pose at 0.51 s: 1 stamps not after their predecessor"
+    ]
+
+
+def test_a_clock_that_is_ahead_is_told(record, tmp_path):
+    found = failures(check_bag(record(tmp_path, seconds=0.9, change=altering(POSE, 0, 0.9, shifting(20))).folder))
+    # Received 2 ms after it was measured, stamped 20 ms ahead.
+    assert any("/robot/ee_pose: stamps lie 0.018 s in the future" in line for line in found)
+
+
+def test_a_clock_that_drifts_is_told(tmp_path):
+    writer = BagWriter(tmp_path / "drift")
+    channel = writer.add_topic("/pose", load_type_definition("geometry_msgs/msg/PoseStamped"))
+    for index in range(300):
+        # 1000 ppm slower than the recorder's clock: 50 ms farther behind after 50 s.
+        seconds, nanoseconds = divmod(round(index * 1e9 / 6), 10**9)
+        header = struct.pack("<4siII", b"\x00\x01\x00\x00", seconds, nanoseconds, 2) + b"b\x00\x00\x00"
+        data = header + struct.pack("<7d", *[0.0] * 6, 1.0)
+        writer.write(channel, data, round(index * 1e9 / 6 * 1.001), 0, 0)
+    writer.close()
+    found = [str(finding) for finding in check_bag(tmp_path / "drift").findings]
+    assert any("its clock drifts by 999 ppm, 0.050 s in this bag" in line for line in found), found
+
+
+def test_lost_messages_show_in_the_counter(record, tmp_path):
+    bag = BagReader(record(tmp_path, seconds=1.0).folder)
+
+    def messages():
+        for entry in bag.read_raw():
+            late = entry.topic == "/robot/wrench" and entry.sequence > 50
+            yield entry._replace(sequence=entry.sequence + 3) if late else entry
+
+    copy_bag(bag, messages(), tmp_path / "lossy", custom_data={}, embedded={})
+    (tmp_path / "lossy" / "episode.json").write_text((bag.folder / "episode.json").read_text())
+    assert failures(check_bag(tmp_path / "lossy")) == ["failure: /robot/wrench: 3 of 103 published messages lost"]
+
+
+def test_a_wrong_byte_is_told_with_its_place(record, tmp_path):
+    bag = BagReader(record(tmp_path, seconds=0.5).folder)
+    entry = next(entry for entry in bag.read_raw() if entry.topic == "/robot/wrench")
+    data = bytearray(bag.path.read_bytes())
+    data[data.index(bytes(entry.data))] ^= 0xFF
+    bag.path.write_bytes(data)
+    assert any("does not match its checksum at byte" in line for line in failures(check_bag(bag.folder)))
+
+
+def test_a_killed_recorder_and_wrong_files_fail(record, tmp_path):
+    episode = record(tmp_path, seconds=0.5)
+    folder = episode.folder
+    told = json.loads((folder / "episode.json").read_text())
+    told["streams"]["robot/ee_pose"]["received"] += 1
+    (folder / "episode.json").write_text(json.dumps(told))
+    assert any("50 messages, episode.json says 51 were written" in line for line in failures(check_bag(folder)))
+    metadata = (folder / "metadata.yaml").read_text()
+    (folder / "metadata.yaml").unlink()
+    assert any("metadata.yaml is missing" in line for line in failures(check_bag(folder)))
+    (folder / "metadata.yaml").write_text(metadata)
+    path = BagReader(folder).path
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert any("has no end" in line for line in failures(check_bag(folder)))
+
+
+def test_another_contract_may_be_stricter(record, tmp_path, contract):
+    folder = record(tmp_path, seconds=1.0).folder
+    stream = dataclasses.replace(contract.streams["ee_pose"], rate_hz=200.0)
+    stricter = dataclasses.replace(contract, streams={**contract.streams, "ee_pose": stream})
+    assert isinstance(stricter, Contract)
+    assert any("100.00 Hz, the contract asks for 200 Hz" in line for line in failures(check_bag(folder, stricter)))
+
+
+def test_a_bag_that_is_no_episode_is_checked_as_far_as_that_goes(tmp_path):
+    write_poses(tmp_path / "foreign")
+    (tmp_path / "foreign" / "episode.json").unlink()
+    report = check_bag(tmp_path / "foreign")
+    assert [finding.what for finding in report.findings if "no contract" in finding.what]
+    assert report.message_count == 40
