@@ -35,8 +35,8 @@ class Plug:
     def close(self):
         self.closed += 1
 
-    def take(self, name, _sample):
-        assert name == "test device"
+    def take(self, device, _sample):
+        assert device is self
         with self.news:
             self.taken += 1
             self.news.notify()

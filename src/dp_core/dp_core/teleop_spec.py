@@ -78,9 +78,10 @@ class TeleopSpec:
         button_debounce_s: a button that changed is not believed to change again for this long.
         chord_window_s: buttons pressed within this time are pressed together.
         episode_buttons: gesture of each recorder command.
-        frozen_s: device topic: a deflection without any change for this long is a frozen reading; 0: never.
-        hold_confirm_s: device topic: a held clutch must be confirmed by any change of the reading within this time, for
-            the spacenav node does not tell when the device is unplugged; 0: never.
+        frozen_s: where a loss does not show, a deflection without any change for this long is one; 0: never.
+        hold_confirm_s: where a loss does not show, a held clutch must be confirmed by any change of the reading within
+            this time; 0: never. It does not show through the spacenav node of ROS, through spacenavd before 1.0, and
+            with a wireless device at any spacenavd.
     """
 
     device: str = "topic"

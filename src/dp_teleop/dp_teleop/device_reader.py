@@ -4,27 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
-from dp_teleop.devices import DeviceLostError
+from dp_teleop.devices import DeviceLostError, SpaceMouseDevice
 from dp_teleop.sample import SpaceMouseSample
 
 READ_S = 0.01
 RETRY_S = 0.1
-
-
-class OpenDevice(Protocol):
-    """What the thread needs of a device; see :mod:`dp_teleop.devices`."""
-
-    @property
-    def name(self) -> str:
-        """Which one it is."""
-
-    def read(self, timeout_s: float) -> SpaceMouseSample:
-        """The present reading, after waiting for news."""
-
-    def close(self) -> None:
-        """Let it go."""
 
 
 class DeviceReader:
@@ -32,15 +17,15 @@ class DeviceReader:
 
     Args:
         open_device: opens it, or returns None where that is not wanted now; raises DeviceLostError.
-        take: gets the name of the device and each sample; called by the thread.
+        take: gets the device and each of its samples; called by the thread.
         lose: gets the reason when the device is gone or not to be had; called by the thread, ten times a second
             meanwhile.
     """
 
     def __init__(
         self,
-        open_device: Callable[[], OpenDevice | None],
-        take: Callable[[str, SpaceMouseSample], None],
+        open_device: Callable[[], SpaceMouseDevice | None],
+        take: Callable[[SpaceMouseDevice, SpaceMouseSample], None],
         lose: Callable[[str], None],
     ) -> None:
         self._open, self._take, self._lose = open_device, take, lose
@@ -59,10 +44,10 @@ class DeviceReader:
             else:
                 self._read(device)
 
-    def _read(self, device: OpenDevice) -> None:
+    def _read(self, device: SpaceMouseDevice) -> None:
         try:
             while not self._closed.is_set():
-                self._take(device.name, device.read(READ_S))
+                self._take(device, device.read(READ_S))
         except DeviceLostError as error:
             self._lose(str(error))
             self._closed.wait(RETRY_S)

@@ -61,8 +61,12 @@ KNOBS: dict[str, Knob] = {
         "Gestures of recorder commands, as in: start=0+1@0.5 success=0+1@0.5 discard=0+1@3.",
         valid=f"command=buttons@seconds with blanks between; commands: {', '.join(COMMANDS)}; or empty",
     ),
-    "frozen_s": Knob("device topic: a deflection without a change for this long is frozen, s; 0: never.", 0.0, 60.0),
-    "hold_confirm_s": Knob("device topic: a held clutch needs a sign of life this often, s; 0: never.", 0.0, 600.0),
+    "frozen_s": Knob(
+        "A deflection without any change for this long is frozen, where a loss does not show, s; 0: never.", 0.0, 60.0
+    ),
+    "hold_confirm_s": Knob(
+        "A held clutch needs a sign of life this often, where a loss does not show, s; 0: never.", 0.0, 600.0
+    ),
 }
 # A change of one of these takes the hand off: what is down then must be let go before it means anything.
 BUTTON_KNOBS = ("gripper_button", "clutch_button", "lock_button", "speed_button", "episode_buttons", "gripper_mode")

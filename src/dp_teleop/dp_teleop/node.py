@@ -28,14 +28,14 @@ from sensor_msgs.msg import Joy
 from dp_msgs.msg import CommandState, EpisodeState
 from dp_ros import qos
 from dp_teleop.connection import LOOK_S, Connection
-from dp_teleop.device_reader import DeviceReader, OpenDevice
-from dp_teleop.devices import open_device
+from dp_teleop.device_reader import DeviceReader
+from dp_teleop.devices import SpaceMouseDevice, open_device
 from dp_teleop.live_parameters import BUTTON_KNOBS, LiveMapping
+from dp_teleop.liveness import LivenessState, says_when_it_goes, watch_liveness
 from dp_teleop.mapping import MappingState, TeleopCommand, choose_command, step
 from dp_teleop.outputs import TeleopOutputs
 from dp_teleop.report import device_status
 from dp_teleop.sample import SpaceMouseSample, is_repetition, sample_problem
-from dp_teleop.topic_watch import TopicState, watch_topic
 
 TOPIC = "spacenav/joy"
 # Periods of what is said without a sample.
@@ -58,7 +58,7 @@ class TeleopNode(Node):
         self._state = MappingState.at_start(self._spec)
         self._command: TeleopCommand | None = None
         self._taken: SpaceMouseSample | None = None
-        self._topic_state = TopicState()
+        self._liveness = LivenessState()
         self._connection = Connection(name=self._spec.device)
         self._tool_quat: np.ndarray | None = None
         self._poses: object = None
@@ -121,7 +121,7 @@ class TeleopNode(Node):
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
-    def _open(self) -> OpenDevice | None:
+    def _open(self) -> SpaceMouseDevice | None:
         """For the reader's thread: open the device, unless the topic stands in for it (auto)."""
         with self._lock:
             if self._connection.connected:
@@ -135,17 +135,11 @@ class TeleopNode(Node):
         with self._lock:
             if self._spec.device == "auto" and not (self._searched and self._connection.open_to("topic")):
                 return
-            if self._good(sample):
-                self._topic_state, problem = watch_topic(self._topic_state, sample, self._spec)
-                if problem:
-                    self._lose(problem)
-                else:
-                    self._take("topic", TOPIC, sample)
+            self._offer("topic", TOPIC, sample, watched=True)
 
-    def _on_device(self, name: str, sample: SpaceMouseSample) -> None:
+    def _on_device(self, device: SpaceMouseDevice, sample: SpaceMouseSample) -> None:
         with self._lock:
-            if self._good(sample):
-                self._take("device", name, sample)
+            self._offer("device", device.name, sample, watched=not says_when_it_goes(device))
 
     def _on_lost(self, reason: str) -> None:
         with self._lock:
@@ -157,12 +151,20 @@ class TeleopNode(Node):
                 self._search_said = True
                 self.get_logger().warning(f"looking for a SpaceMouse: {reason}")
 
-    def _good(self, sample: SpaceMouseSample) -> bool:
+    def _offer(self, source: str, name: str, sample: SpaceMouseSample, watched: bool) -> None:
+        """Take a sample unless something is wrong with it, or with the device. The lock is held."""
         problem = sample_problem(sample, self._spec)
         if problem is not None:
             self._connection.refuse(problem)
             self.get_logger().error(f"SpaceMouse sample {problem}: ignored", throttle_duration_sec=2.0)
-        return problem is None
+            return
+        lost = ""
+        if watched:
+            self._liveness, lost = watch_liveness(self._liveness, sample, self._spec)
+        if lost:
+            self._lose(lost)
+        else:
+            self._take(source, name, sample)
 
     def _lose(self, reason: str) -> None:
         if self._connection.lose(reason):

@@ -58,7 +58,12 @@ class SpacenavDaemon:
         self.send_bytes(data)
 
     def send_bytes(self, data):
-        self._do(lambda: [client.sendall(data) for client in self.clients])
+        def action():
+            for client in self.clients:
+                with contextlib.suppress(OSError):  # it has just left
+                    client.sendall(data)
+
+        self._do(action)
 
     def unplug(self):
         """As remove_device in dev.c: forget it, then tell clients of protocol 1."""

@@ -1,20 +1,20 @@
-"""What the spacenav node shows after the cable was pulled, and what a hand does."""
+"""What the spacenav node and an old daemon show after the cable was pulled, and what a hand does."""
 
 import numpy as np
 import pytest
 from dp_core.teleop_spec import TeleopSpec
+from dp_teleop.liveness import LivenessState, watch_liveness
 from dp_teleop.sample import SpaceMouseSample
-from dp_teleop.topic_watch import TopicState, watch_topic
 
 SPEC = TeleopSpec(clutch_button=1, frozen_s=2.0, hold_confirm_s=10.0)
 
 
 def watch(readings, spec=SPEC, period_s=0.1):
     """When (s) the readings (axis, clutch) count as those of a lost device."""
-    state, lost = TopicState(), []
+    state, lost = LivenessState(), []
     for tick, (axis, clutch) in enumerate(readings):
         sample = SpaceMouseSample(round(1e9 * (50 + tick * period_s)), np.array([axis] + [0.0] * 5), (False, clutch))
-        state, problem = watch_topic(state, sample, spec)
+        state, problem = watch_liveness(state, sample, spec)
         if problem:
             lost.append(round(tick * period_s, 6))
     return lost
@@ -47,6 +47,6 @@ def test_zero_switches_it_off():
 
 
 def test_a_clock_that_is_set_back_starts_the_time_anew():
-    state, _ = watch_topic(TopicState(), SpaceMouseSample(90_000_000_000, np.full(6, 0.3), (False, True)), SPEC)
-    state, problem = watch_topic(state, SpaceMouseSample(1_000_000_000, np.full(6, 0.3), (False, True)), SPEC)
+    state, _ = watch_liveness(LivenessState(), SpaceMouseSample(90_000_000_000, np.full(6, 0.3), (False, True)), SPEC)
+    state, problem = watch_liveness(state, SpaceMouseSample(1_000_000_000, np.full(6, 0.3), (False, True)), SPEC)
     assert problem == "" and state.changed_ns == 1_000_000_000

@@ -1,10 +1,11 @@
-"""Whether a reading that comes by topic is still one of a device. Pure.
+"""Whether readings are still those of a device, where nobody says when it goes. Pure.
 
 The spacenav node goes on publishing after the cable was pulled: zeros, or the last deflection with
-``zero_when_static: false``, and the buttons as they were, all with present stamps. What tells a device from that is
-change. A hand that deflects a cap trembles, so a deflection without any change is frozen. A hand that holds the clutch
-with the cap at rest looks exactly like a pulled cable, so the clutch must be confirmed from time to time: by touching
-the cap, which need not move the arm (a touch within the deadband counts).
+``zero_when_static: false``, and the buttons as they were, all with present stamps. A spacenavd before 1.0, and any
+spacenavd whose wireless SpaceMouse is out of reach, look alike. What tells a device from that is change. A hand that
+deflects a cap trembles, so a deflection without any change is frozen. A hand that holds the clutch with the cap at rest
+looks exactly like a pulled cable, so the clutch must be confirmed from time to time: by touching the cap, which need
+not move the arm (a touch within the deadband counts).
 """
 
 from __future__ import annotations
@@ -14,18 +15,27 @@ from dataclasses import dataclass
 import numpy as np
 from dp_core.teleop_spec import TeleopSpec
 
+from dp_teleop.devices import SpaceMouseDevice, SpacenavdDevice
 from dp_teleop.sample import SpaceMouseSample, same_reading
 
 
 @dataclass(frozen=True)
-class TopicState:
+class LivenessState:
     """The last reading, and when one last differed from that before it, ROS time."""
 
     last: SpaceMouseSample | None = None
     changed_ns: int = 0
 
 
-def watch_topic(state: TopicState, sample: SpaceMouseSample, spec: TeleopSpec) -> tuple[TopicState, str]:
+def says_when_it_goes(device: SpaceMouseDevice) -> bool:
+    """Whether a driver raises when its device is gone, however it goes."""
+    if not isinstance(device, SpacenavdDevice):
+        return True
+    by_radio = any(word in device.name.lower() for word in ("wireless", "receiver"))
+    return device.knows_device and not by_radio
+
+
+def watch_liveness(state: LivenessState, sample: SpaceMouseSample, spec: TeleopSpec) -> tuple[LivenessState, str]:
     """Judge one more reading.
 
     Args:
@@ -38,7 +48,7 @@ def watch_topic(state: TopicState, sample: SpaceMouseSample, spec: TeleopSpec) -
     """
     last = state.last
     changed = last is None or sample.t_ns < last.t_ns or not same_reading(last, sample)
-    state = TopicState(sample, sample.t_ns if changed else state.changed_ns)
+    state = LivenessState(sample, sample.t_ns if changed else state.changed_ns)
     still_s = 1e-9 * (sample.t_ns - state.changed_ns)
     if np.any(sample.axes):
         if 0.0 < spec.frozen_s <= still_s:
