@@ -14,7 +14,6 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from mcap.data_stream import RecordBuilder
@@ -51,15 +50,6 @@ _CHUNK_FIELDS_BYTES = 8 + 8 + 8 + 4 + 4 + 8
 _INDEX = struct.Struct("<BQHI")
 
 
-@dataclass
-class _ChunkCounts:
-    """Messages of a chunk by channel, and their earliest and latest log time, ns."""
-
-    counts: Counter[int]
-    start_ns: int
-    end_ns: int
-
-
 class McapFile:
     """Writes one MCAP file. Not thread-safe."""
 
@@ -82,7 +72,7 @@ class McapFile:
         self._channels: list[Channel] = []
         self._metadata: list[MetadataIndex] = []
         self._chunks: list[ChunkIndex] = []
-        self._counts: list[_ChunkCounts] = []
+        self._counts: list[Counter[int]] = []
         self._chunk = OpenChunk()
         self.disk = DiskFile(path)
         self.disk.append(MAGIC + _encode(Header(profile, library)))
@@ -162,7 +152,7 @@ class McapFile:
         length = _CHUNK_FIELDS_BYTES + len(name) + stored
         header = _CHUNK.pack(Opcode.CHUNK, length, chunk.start_ns, chunk.end_ns, chunk.size, chunk.checksum, len(name))
         # Noted before it is written, so that a chunk cut by a full disk can be given back.
-        self._counts.append(_ChunkCounts(chunk.counts(), chunk.start_ns, chunk.end_ns))
+        self._counts.append(chunk.counts())
         offsets: dict[int, int] = {}
         self._chunks.append(
             ChunkIndex(
@@ -251,15 +241,14 @@ class McapFile:
         total = self._chunk.counts()
         for chunk, _ in self._ahead:
             total.update(chunk.counts())
-        for written in self._counts:
-            total.update(written.counts)
+        for counts in self._counts:
+            total.update(counts)
         return total
 
     def span_ns(self) -> tuple[int, int]:
         """Earliest and latest log time of the finished chunks, ns; zeros when there is none."""
-        if not self._counts:
-            return 0, 0
-        return min(chunk.start_ns for chunk in self._counts), max(chunk.end_ns for chunk in self._counts)
+        starts = [chunk.message_start_time for chunk in self._chunks]
+        return min(starts, default=0), max((chunk.message_end_time for chunk in self._chunks), default=0)
 
     def _summary(self, start: int) -> bytes:
         counts = self.message_counts()
