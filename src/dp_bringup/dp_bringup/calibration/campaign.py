@@ -123,9 +123,8 @@ def _wobble(
 ) -> tuple[MotionRecord, list[Span]]:
     """Move the arm; returns what happened, and where in it (ROS time) each wobble lies from rest to rest."""
     rng = np.random.default_rng(settings.seed)
-    motion = MotionRecord(contract)
+    motion = _begun_record(session, contract)
     _hold(session)
-    motion.listen(session.inbox)
     axes = settings.axes * settings.repeat
     times = settings.wobble.times()
     one_s = LEAD_S + float(times[-1]) + 0.5
@@ -174,14 +173,23 @@ def calibrate_gripper(
 
 
 def _steps(session: CalibrationSession, contract: Contract, steps: int, rest_s: float) -> MotionRecord:
-    motion = MotionRecord(contract)
+    motion = _begun_record(session, contract)
     _hold(session)
-    motion.listen(session.inbox)
     pose, width = session.commanded
     times, widths = step_widths(contract, width, steps, rest_s)
     with bar(round(LEAD_S + float(times[-1]) + 0.5), "steps", "s") as shown:
         session.execute(times, np.tile(pose, (len(times), 1)), widths, partial(_show, shown, 0.0))
     session.set_mode(CommandState.HOLD)
+    return motion
+
+
+def _begun_record(session: CalibrationSession, contract: Contract) -> MotionRecord:
+    """A record into which messages of all its streams have come."""
+    motion = MotionRecord(contract)
+    for topic in motion.topics:
+        session.wait_for(partial(session.is_published, topic), 30.0, topic)
+    motion.listen(session.inbox)
+    session.wait_for(lambda: not motion.missing(), 30.0, ", ".join(motion.topics))
     return motion
 
 

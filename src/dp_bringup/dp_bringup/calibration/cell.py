@@ -72,6 +72,10 @@ class CalibrationSession(CellSession):
         self.wait_for(self._set_mode.service_is_ready, timeout_s, "service control/set_mode")
         self.wait_for(lambda: self._chunks.get_subscription_count() > 0, timeout_s, "control, to listen to plans")
 
+    def is_published(self, topic: str) -> bool:
+        """Whether somebody publishes a topic."""
+        return self._node.count_publishers(topic) > 0
+
     @property
     def now_s(self) -> float:
         """Time of the newest command, s."""

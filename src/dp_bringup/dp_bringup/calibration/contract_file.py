@@ -6,9 +6,9 @@ in the parsed document, and the text is changed there. What comes out is parsed 
 
 from __future__ import annotations
 
-import copy
 import datetime
 import difflib
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -41,13 +41,14 @@ def with_latency(text: str, estimate: LatencyEstimate) -> str:
     for key, value in values.items():
         mapping = _mapping(changed, estimate.place)
         changed = _with_value(changed, mapping, key, value, after=LATENCY if key == UNCERTAINTY else "rate_hz")
-    wanted = copy.deepcopy(yaml.safe_load(text))
+    # Through JSON, so that what an alias shares in the file is not shared here: one place is meant.
+    wanted = json.loads(json.dumps(yaml.safe_load(text)))
     place = wanted
     for name in estimate.place:
         place = place[name]
     place.update({key: float(value) for key, value in values.items()})
     try:
-        same = yaml.safe_load(changed) == wanted
+        same = json.loads(json.dumps(yaml.safe_load(changed))) == wanted
     except yaml.YAMLError:
         same = False
     if not same:
@@ -76,7 +77,7 @@ def _with_value(text: str, mapping: yaml.MappingNode, key: str, value: str, afte
     nodes = {name.value: (name, content) for name, content in mapping.value}
     if key in nodes:
         content = nodes[key][1]
-        return text[: content.start_mark.index] + value + text[content.end_mark.index :]
+        return text[: content.start_mark.index] + _padded(value, text, content)
     scalars = [name for name, (_, content) in nodes.items() if isinstance(content, yaml.ScalarNode)]
     if not scalars:
         raise CalibrationError(f"no place for {key}: write it by hand")
@@ -86,6 +87,16 @@ def _with_value(text: str, mapping: yaml.MappingNode, key: str, value: str, afte
     line_end = text.find("\n", content.end_mark.index)
     head, tail = (text, "") if line_end < 0 else (text[:line_end], text[line_end:])
     return f"{head}\n{' ' * name.start_mark.column}{key}: {value}{tail}"
+
+
+def _padded(value: str, text: str, content: yaml.Node) -> str:
+    """The value and what follows it, a comment on its line kept in its column where there is room."""
+    rest = text[content.end_mark.index :]
+    blanks = len(rest) - len(rest.lstrip(" "))
+    if not rest[blanks:].startswith("#"):
+        return value + rest
+    longer = len(value) - (content.end_mark.index - content.start_mark.index)
+    return value + " " * max(2, blanks - longer) + rest[blanks:]
 
 
 def text_difference(before: str, after: str, name: str) -> str:

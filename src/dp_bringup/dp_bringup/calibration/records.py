@@ -38,6 +38,16 @@ class MotionRecord:
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
         self._samples: dict[str, list[tuple[int, Any]]] = {name: [] for name in STREAMS}
+        self._heard: set[str] = set()
+
+    @property
+    def topics(self) -> list[str]:
+        """Topics that are listened to."""
+        return [self._contract.streams[name].topic for name in STREAMS]
+
+    def missing(self) -> list[str]:
+        """Topics of which nothing has come."""
+        return [self._contract.streams[name].topic for name in STREAMS if name not in self._heard]
 
     def listen(self, inbox: Inbox) -> None:
         """Take what a running cell publishes."""
@@ -47,6 +57,7 @@ class MotionRecord:
 
     def add(self, name: str, message: Any) -> None:
         """Take one message of a stream."""
+        self._heard.add(name)
         latency_ns = round(1e9 * self._contract.streams[name].latency_s)
         t_ns = stamp_to_ns(message.header.stamp) - latency_ns
         if name == "command":
