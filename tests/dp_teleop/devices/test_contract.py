@@ -39,7 +39,7 @@ def bench(request):
 
 
 def _spacenavd(bench, request):
-    daemon = request.getfixturevalue("start_daemon")(version=int(request.param[-1]))
+    daemon = request.getfixturevalue("start_daemon")(version=int(request.param[-1]), name="SpaceMouse Pro")
     bench.device = SpacenavdDevice(lambda: bench.now_ns[0], daemon.path)
     bench.lean = lambda: daemon.send((0, 0, 0, 350, 0, 0, 0))
     bench.press = lambda: daemon.send((1, 0))
@@ -78,6 +78,11 @@ def test_it_begins_at_rest_and_says_who_it_is(bench):
     assert not np.any(sample.axes) and not any(sample.buttons)
     assert len(sample.buttons) >= 2
     assert bench.device.name and bench.device.name.isprintable()
+
+
+def test_it_says_whether_every_loss_shows(bench, request):
+    kind = request.node.callspec.params["bench"]
+    assert bench.device.tells_every_loss == (kind not in ("spacenavd 0", "hid radio"))
 
 
 def test_leaning_forward_is_plus_x_and_nothing_else(bench, read_until):

@@ -108,6 +108,12 @@ class TestProtocol1:
         assert struct.unpack("=f", struct.pack("=i", kinds[0x1001][0])) == (1.0,)
         device.close()
 
+    @pytest.mark.parametrize(("name", "tells"), [("3Dconnexion SpaceMouse Wireless", False), ("SpaceMouse Pro", True)])
+    def test_a_radio_device_out_of_reach_looks_like_one_at_rest(self, start_daemon, name, tells):
+        device = SpacenavdDevice(lambda: 0, start_daemon(name=name).path)
+        assert device.tells_every_loss == tells
+        device.close()
+
     def test_removal_of_the_device_raises(self, start_daemon):
         daemon = start_daemon()
         device = SpacenavdDevice(lambda: 0, daemon.path)

@@ -80,6 +80,7 @@ def test_a_person_steers_with_keys(terminal, listener):
     with running(terminal, f"path:={terminal.path}") as process:
         joy = listener.until(lambda joy: True)
         assert list(joy.axes) == [0.0] * 6 and len(joy.buttons) == 9
+        assert joy.header.frame_id == "virtual_spacemouse"
         begun_ns = listener.node.get_clock().now().nanoseconds
         joy = listener.until(lambda joy: joy.axes[0] > 0, lambda: terminal.type(b"w"))
         assert stamp_to_ns(joy.header.stamp) > begun_ns - 1_000_000_000

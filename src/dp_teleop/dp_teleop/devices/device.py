@@ -35,6 +35,13 @@ class SpaceMouseDevice(Protocol):
     def name(self) -> str:
         """What is read, and by which driver, for example ``SpaceMouse Compact (hid)``."""
 
+    @property
+    def tells_every_loss(self) -> bool:
+        """Whether ``read`` raises for any loss, also while the cap rests and a button is held.
+
+        Where not, a held button may be one of a device that is out of reach: who relies on it has it confirmed.
+        """
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` (0 or more) for news; returns the present deflection either way.
 

@@ -96,6 +96,11 @@ class GamepadDevice:
         """The pad's own name."""
         return self._name
 
+    @property
+    def tells_every_loss(self) -> bool:
+        """Yes: the kernel unplugs a pad whose radio link is lost."""
+        return True
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for news; returns the present deflection either way.
 

@@ -169,6 +169,11 @@ class HidDevice:
         """The model."""
         return f"{self._found.model.name} (hid)"
 
+    @property
+    def tells_every_loss(self) -> bool:
+        """Not of a device that is reached by radio, which is silent at rest."""
+        return not self._found.model.radio
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for news; returns the present deflection either way.
 

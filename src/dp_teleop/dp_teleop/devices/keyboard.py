@@ -67,6 +67,11 @@ class KeyboardDevice:
         """The terminal."""
         return f"keyboard of {self._path}"
 
+    @property
+    def tells_every_loss(self) -> bool:
+        """Yes; what hangs fades and lets go by itself."""
+        return True
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for a key; returns the present deflection, which fades, either way.
 

@@ -15,6 +15,8 @@ from dp_teleop.devices.device import Clock, DeviceLostError, ReportedState
 from dp_teleop.sample import SpaceMouseSample
 
 DEFAULT_PATHS = ("/run/spnav.sock", "/var/run/spnav.sock")
+# In names of devices; a wireless one on its cable has the same name.
+_RADIO_WORDS = ("wireless", "receiver", "bluetooth")
 # A daemon that is not asked for anything else is asked this often whether its device is there, and answers within
 # this, or it hangs. A local socket takes less than a millisecond; the rest is for a machine under load.
 ASK_EVERY_S = 0.05
@@ -83,6 +85,12 @@ class SpacenavdDevice:
     def name(self) -> str:
         """The device's own name where the daemon tells it."""
         return self._name
+
+    @property
+    def tells_every_loss(self) -> bool:
+        """Not with protocol 0, nor of a device that is reached by radio."""
+        by_radio = any(word in self._name.lower() for word in _RADIO_WORDS)
+        return self.knows_device and not by_radio
 
     @property
     def knows_device(self) -> bool:
