@@ -94,7 +94,7 @@ def stream_states(
                 topic=resolve(stream.topic),
                 required=stream.required,
                 received=counted.received if counted else 0,
-                lost=max(counted.lost, counted.missing_stamps) if counted else 0,
+                lost=max(counted.lost + counted.frames_lost, counted.missing_stamps) if counted else 0,
                 dropped=counted.dropped if counted else 0,
                 rate_hz=float(shown.rate_hz),
                 expected_rate_hz=stream.rate_hz or 0.0,

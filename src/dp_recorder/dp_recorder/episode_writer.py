@@ -21,6 +21,7 @@ from dp_recorder.episode import (
     set_outcome,
     write_episode_file,
 )
+from dp_recorder.frame_counter import FrameCounter
 from dp_recorder.message_queue import MessageQueue, QueuedMessage
 from dp_recorder.recorded_streams import RecordedStream
 from dp_recorder.stream_statistics import StreamStatistics, StreamSummary
@@ -82,6 +83,7 @@ class EpisodeWriter:
             StreamStatistics(stream.rate_hz, sequence)
             for stream, sequence in zip(self.streams, before, strict=True)
         )
+        self._frame_counters = _frame_counters(self.streams)
         for stream in self.streams:
             load_type_definition(stream.bag_type_name)  # a type that is not installed leaves no folder behind
         self.folder = create_episode_folder(Path(request.directory), request.task)
@@ -155,6 +157,9 @@ class EpisodeWriter:
             self.statistics[message.stream].add(
                 message.publish_time_ns, message.sequence, len(message.data), message.log_time_ns
             )
+            if message.stream in self._frame_counters:
+                images, counter = self._frame_counters[message.stream]
+                self.statistics[images].add_frames_lost(counter.add(message.data, message.sequence))
         refused = self._queue.put_all(messages)
         for message in refused:
             self.statistics[message.stream].add_dropped()
@@ -219,6 +224,16 @@ class EpisodeWriter:
         for index, statistics in enumerate(self.statistics):
             summary = statistics.summary()
             statistics.add_dropped(summary.received - summary.dropped - in_bag[index])
+
+
+def _frame_counters(streams: Sequence[RecordedStream]) -> dict[int, tuple[int, FrameCounter]]:
+    """Index of the images and counter of their frames, by the index of each stream of metadata."""
+    index_of = {stream.topic: index for index, stream in enumerate(streams)}
+    return {
+        index: (index_of[stream.frames_of], FrameCounter(stream.type_name))
+        for index, stream in enumerate(streams)
+        if stream.frames_of in index_of
+    }
 
 
 def _describe_stream(stream: RecordedStream, summary: StreamSummary) -> dict[str, Any]:

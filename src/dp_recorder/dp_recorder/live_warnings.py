@@ -118,7 +118,7 @@ class LiveWarnings:
 
     def _loss(self, index: int, summary: StreamSummary, now_ns: int) -> str:
         absent = summary.missing_stamps if self._streams[index].required else 0
-        lost = max(summary.lost, absent) + summary.dropped
+        lost = max(summary.lost + summary.frames_lost, absent) + summary.dropped
         if lost > self._lost[index]:
             self._lost[index], self._lost_at_ns[index] = lost, now_ns
         at_ns = self._lost_at_ns[index]
@@ -128,4 +128,6 @@ class LiveWarnings:
             return f"{summary.dropped} messages dropped, the queue is full: this episode is spoilt"
         if summary.lost:
             return f"{summary.lost} of {summary.published} published messages lost"
+        if summary.frames_lost:
+            return f"{summary.frames_lost} frames lost between camera and driver"
         return f"{absent} samples missing by the stamps, longest gap {summary.max_gap_s:.2f} s"

@@ -33,14 +33,16 @@ from dp_recorder.episode import (
 )
 from dp_recorder.episode_session import EpisodeSession
 from dp_recorder.episode_state import fill_disk, fill_operation, stream_states
+from dp_recorder.episode_wish import EpisodeWish
 from dp_recorder.episode_writer import EpisodeWriter
 from dp_recorder.flow_parameters import FlowParameters
 from dp_recorder.gesture_filter import GestureFilter
 from dp_recorder.live_warnings import DiskState, LiveWarnings
-from dp_recorder.operation import EpisodeWish, Operation
+from dp_recorder.operation import Operation
 from dp_recorder.operator_flow import Phase
 from dp_recorder.plan_file import PlanProgress
-from dp_recorder.recorded_streams import recorded_streams
+from dp_recorder.recorded_streams import RecordedStream, realsense_streams, recorded_streams, split_installed
+from dp_recorder.ros_types import is_installed
 from dp_recorder.software_version import software_version
 from dp_recorder.storage_space import StorageSpace
 from dp_recorder.stream_receiver import StreamReceiver
@@ -79,11 +81,11 @@ class RecorderNode(Node):
         text = "Recording stops when less than this is free on the disk, GiB."
         free_gib = declare(self, "min_free_gib", 1.0, text, low=0.0, high=1e6)
         self._space = StorageSpace(self._directory, int(free_gib * 2**30))
-        self._streams = recorded_streams(self._contract)
+        self._simulated = bool(self.get_parameter("use_sim_time").value)
+        self._streams = (*recorded_streams(self._contract), *self._realsense_streams())
         for stream in self._streams:
             # Read now, so that a missing definition ends the start and no episode waits for the disk.
             load_type_definition(stream.bag_type_name)
-        self._simulated = bool(self.get_parameter("use_sim_time").value)
         self._message = EpisodeState()
         self._gestures = GestureFilter()
         self._warnings = LiveWarnings(self._streams, simulated=self._simulated)
@@ -115,6 +117,15 @@ class RecorderNode(Node):
         flow.govern(self._operation, self._publish)
         self._states = self.create_publisher(EpisodeState, "recorder/episode_state", qos.LATCHED)
         self._serve()
+
+    def _realsense_streams(self) -> tuple[RecordedStream, ...]:
+        """Metadata of realsense-ros, where its messages are installed."""
+        there, absent = split_installed(realsense_streams(self._contract), is_installed)
+        if absent and not self._simulated:
+            topics = ", ".join(stream.topic for stream in absent)
+            text = f"not recorded: {topics}: {absent[0].type_name} is not installed; gaps show by the stamps only"
+            self.get_logger().info(text)
+        return there
 
     def _serve(self) -> None:
         """Offer services and timers."""

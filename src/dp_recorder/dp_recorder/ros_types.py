@@ -7,6 +7,7 @@ from rclpy.duration import Duration
 from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
 
 from dp_recorder.bag_writer import OfferedQos
+from dp_recorder.type_definitions import TypeDefinitionError, load_type_definition
 
 _INFINITE_NS = 2**63 - 1
 
@@ -22,6 +23,16 @@ def message_class(type_name: str) -> Any:
         return getattr(importlib.import_module(f"{package}.msg"), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"message type {type_name} is not installed: {error}") from error
+
+
+def is_installed(type_name: str) -> bool:
+    """Whether messages of a type can be received, and described in a bag."""
+    try:
+        message_class(type_name)
+        load_type_definition(type_name)
+    except (ValueError, TypeDefinitionError):
+        return False
+    return True
 
 
 def offered_qos(profile: QoSProfile) -> OfferedQos:

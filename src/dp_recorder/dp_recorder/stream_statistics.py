@@ -27,6 +27,7 @@ class StreamSummary:
         bytes: Size of all messages received.
         jitter_s: 99th percentile of |interval - period| of the stamps, s, to 6 per cent; 0 without a rate.
         delay_s: Median of receipt minus stamp, s, to 6 per cent; 0 where no receipt is known.
+        frames_lost: Frames that a camera took and its driver never published, by the camera's own counter.
     """
 
     received: int
@@ -42,6 +43,7 @@ class StreamSummary:
     bytes: int
     jitter_s: float = 0.0
     delay_s: float = 0.0
+    frames_lost: int = 0
 
 
 class StreamStatistics:
@@ -76,6 +78,7 @@ class StreamStatistics:
         self._last_ns = 0
         self._max_gap_ns = 0
         self._bytes = 0
+        self._frames_lost = 0
 
     @property
     def received(self) -> int:
@@ -114,6 +117,10 @@ class StreamStatistics:
     def add_dropped(self, count: int = 1) -> None:
         """Count messages that were received but refused by the queue."""
         self._dropped += count
+
+    def add_frames_lost(self, count: int) -> None:
+        """Count frames that the camera took and nobody published."""
+        self._frames_lost += count
 
     def published_at_least(self, sequence: int) -> None:
         """Learn from elsewhere that the publisher's counter has reached ``sequence``.
@@ -165,4 +172,5 @@ class StreamStatistics:
             bytes=self._bytes,
             jitter_s=self._jitter.quantile_ns(0.99) / NANOSECONDS,
             delay_s=self._delay.quantile_ns(0.5) / NANOSECONDS,
+            frames_lost=self._frames_lost,
         )

@@ -74,6 +74,9 @@ def _doubts(stream: RecordedStream, summary: StreamSummary, simulated: bool) -> 
         doubts.append((share, f"{summary.lost} of {summary.published} published messages lost"))
     if not stream.required or summary.received == 0:
         return doubts
+    if summary.frames_lost:
+        share = 100.0 * summary.frames_lost / (summary.received + summary.frames_lost)
+        doubts.append((share, f"{summary.frames_lost} frames lost before they were published, by the camera's counter"))
     if summary.out_of_order:
         share = 100.0 * summary.out_of_order / summary.received
         doubts.append((share, f"{summary.out_of_order} stamps not after their predecessor"))
