@@ -34,7 +34,7 @@ def write_poses(folder: Path, count: int = 40, per_chunk: int = 8, state: str = 
     (folder / "episode.json").write_text(json.dumps(episode))
     latched = OfferedQos("keep_last", 1, "reliable", "transient_local")
     channels = [
-        writer.add_topic("/pose", load_type_definition(POSE), [OfferedQos("keep_last", 5, "best_effort", "volatile")]),
+        writer.add_topic("/pose", load_type_definition(POSE), [OfferedQos("keep_last", 200)]),
         writer.add_topic("/latched", load_type_definition(POSE), [latched]),
     ]
     messages = []

@@ -66,4 +66,4 @@ def _take(labels: dict[str, Label], row: Mapping[str, str | None], where: str) -
         raise EpisodeError(f"{where}: id {values['id']!r} is empty or was given before")
     if values["outcome"] and values["outcome"] not in OUTCOMES:
         raise EpisodeError(f"{where}: outcome {values['outcome']!r} is none of {', '.join(OUTCOMES)}")
-    labels[values.pop("id")] = Label(**values)
+    labels[values["id"]] = Label(values["outcome"], values["note"], values["task"])
