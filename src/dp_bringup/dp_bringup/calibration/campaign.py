@@ -15,7 +15,7 @@ from dp_core.contract import Contract, load_contract
 
 from dp_bringup.calibration.camera_latency import DisplayLatency, estimate_camera
 from dp_bringup.calibration.camera_run import ShownAt, real_screen, simulated_screen, watch_cameras
-from dp_bringup.calibration.cell import LEAD_S, CalibrationSession, SimulatedLatencies, opened_cell
+from dp_bringup.calibration.cell import LEAD_S, SETTLE_S, CalibrationSession, SimulatedLatencies, opened_cell
 from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.excitation import Wobble, step_widths, wobble_poses
 from dp_bringup.calibration.figures import plot_camera, plot_gripper, plot_robot
@@ -127,7 +127,7 @@ def _wobble(
     _hold(session)
     axes = settings.axes * settings.repeat
     times = settings.wobble.times()
-    one_s = LEAD_S + float(times[-1]) + 0.5
+    one_s = LEAD_S + float(times[-1]) + SETTLE_S
     spans = []
     with bar(round(one_s * len(axes)), "wobble", "s") as shown:
         for number, axis in enumerate(axes):
@@ -177,7 +177,7 @@ def _steps(session: CalibrationSession, contract: Contract, steps: int, rest_s: 
     _hold(session)
     pose, width = session.commanded
     times, widths = step_widths(contract, width, steps, rest_s)
-    with bar(round(LEAD_S + float(times[-1]) + 0.5), "steps", "s") as shown:
+    with bar(round(LEAD_S + float(times[-1]) + SETTLE_S), "steps", "s") as shown:
         session.execute(times, np.tile(pose, (len(times), 1)), widths, partial(_show, shown, 0.0))
     session.set_mode(CommandState.HOLD)
     return motion

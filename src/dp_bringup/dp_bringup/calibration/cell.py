@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.inbox import Inbox
+from dp_bringup.errors import CommandError
 from dp_bringup.graph import build_graph
 from dp_bringup.processes import ProcessGroup
 from dp_bringup.session import CellSession
@@ -26,7 +27,9 @@ Array = NDArray[np.float64]
 
 POLICY_ID = "calibration"
 # Between the publication of a chunk and its first action, s of the cell's time.
-LEAD_S = 2.0
+LEAD_S = 3.0
+# After the last action, for the arm to come to rest.
+SETTLE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,14 +108,20 @@ class CalibrationSession(CellSession):
         self._reports.clear()
         begin_s = self.now_s + LEAD_S
         self._publish(begin_s, times_s, poses, widths)
-        end_s = begin_s + float(times_s[-1]) + 0.5
+        last_s = begin_s + float(times_s[-1])
 
         def done() -> bool:
-            self._check_plan()
-            on_time(max(0.0, min(self.now_s, end_s) - begin_s + LEAD_S))
-            return self.now_s >= end_s
+            self._check_plan(last_s)
+            on_time(max(0.0, min(self.now_s, last_s) - begin_s + LEAD_S))
+            return self.now_s >= last_s + SETTLE_S
 
-        self.wait_for(done, 60.0 + 20.0 * (end_s - self.now_s), "the end of the motion")
+        try:
+            self.wait_for(done, 60.0 + 20.0 * (last_s - self.now_s), "the end of the motion")
+        except BaseException:
+            # Whatever ends the wait, Ctrl-C too: control would go on with the plan to its end.
+            with contextlib.suppress(CommandError):
+                self.set_mode(CommandState.HOLD, 3.0)
+            raise
         return begin_s
 
     def _publish(self, begin_s: float, times_s: Array, poses: Array, widths: Array) -> None:
@@ -125,14 +134,15 @@ class CalibrationSession(CellSession):
         message.gripper_widths = widths.tolist()
         self._chunks.publish(message)
 
-    def _check_plan(self) -> None:
+    def _check_plan(self, last_s: float) -> None:
+        """Raise when control has given the plan up before its last action; after that it leaves the mode by itself."""
         for report in self._reports:
-            if (report.policy_id, report.chunk_id) == (POLICY_ID, self._sent) and report.stop_reason:
+            ours = (report.policy_id, report.chunk_id) == (POLICY_ID, self._sent)
+            if ours and report.stop_reason and 1e-9 * stamp_to_ns(report.header.stamp) < last_s:
                 raise CalibrationError(f"control dropped the motion: {report.stop_reason}")
-        if self.command is not None and self.command.mode != CommandState.POLICY:
-            raise CalibrationError(
-                f"control has left mode POLICY during the motion: {self.command.text or 'no reason'}"
-            )
+        if self.now_s < last_s and self.command is not None and self.command.mode != CommandState.POLICY:
+            reason = self.command.text or "no reason given"
+            raise CalibrationError(f"control has left mode POLICY during the motion: {reason}")
 
 
 def is_simulated(contract: Contract) -> bool:
