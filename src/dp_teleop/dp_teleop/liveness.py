@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from dp_core.teleop_spec import TeleopSpec
 
-from dp_teleop.devices import SpaceMouseDevice, SpacenavdDevice
 from dp_teleop.sample import SpaceMouseSample, same_reading
 
 
@@ -25,14 +24,6 @@ class LivenessState:
 
     last: SpaceMouseSample | None = None
     changed_ns: int = 0
-
-
-def says_when_it_goes(device: SpaceMouseDevice) -> bool:
-    """Whether a driver raises when its device is gone, however it goes."""
-    if not isinstance(device, SpacenavdDevice):
-        return True
-    by_radio = any(word in device.name.lower() for word in ("wireless", "receiver"))
-    return device.knows_device and not by_radio
 
 
 def watch_liveness(state: LivenessState, sample: SpaceMouseSample, spec: TeleopSpec) -> tuple[LivenessState, str]:

@@ -31,11 +31,11 @@ from dp_teleop.connection import LOOK_S, Connection
 from dp_teleop.device_reader import DeviceReader
 from dp_teleop.devices import SpaceMouseDevice, open_device
 from dp_teleop.live_parameters import BUTTON_KNOBS, LiveMapping
-from dp_teleop.liveness import LivenessState, says_when_it_goes, watch_liveness
+from dp_teleop.liveness import LivenessState, watch_liveness
 from dp_teleop.mapping import MappingState, TeleopCommand, choose_command, step
 from dp_teleop.outputs import TeleopOutputs
 from dp_teleop.report import device_status
-from dp_teleop.sample import SpaceMouseSample, is_repetition, sample_problem
+from dp_teleop.sample import VIRTUAL_FRAME_ID, SpaceMouseSample, is_repetition, sample_problem
 
 TOPIC = "spacenav/joy"
 # Periods of what is said without a sample.
@@ -135,11 +135,11 @@ class TeleopNode(Node):
         with self._lock:
             if self._spec.device == "auto" and not (self._searched and self._connection.open_to("topic")):
                 return
-            self._offer("topic", TOPIC, sample, watched=True)
+            self._offer("topic", TOPIC, sample, watched=message.header.frame_id != VIRTUAL_FRAME_ID)
 
     def _on_device(self, device: SpaceMouseDevice, sample: SpaceMouseSample) -> None:
         with self._lock:
-            self._offer("device", device.name, sample, watched=not says_when_it_goes(device))
+            self._offer("device", device.name, sample, watched=not device.tells_every_loss)
 
     def _on_lost(self, reason: str) -> None:
         with self._lock:

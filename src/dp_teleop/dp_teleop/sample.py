@@ -12,6 +12,9 @@ Array = NDArray[np.float64]
 
 # The spacenav node of ROS (3.3.0) publishes its reading 1,000 times a second, changed or not.
 REPEAT_NS = 5_000_000
+# Header of the messages of dp_teleop.virtual_spacemouse, which falls silent when its device goes, and whose keys do not
+# tremble as a hand does.
+VIRTUAL_FRAME_ID = "virtual_spacemouse"
 
 
 @dataclass(frozen=True)

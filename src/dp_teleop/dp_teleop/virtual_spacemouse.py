@@ -21,11 +21,9 @@ from sensor_msgs.msg import Joy
 from dp_ros import qos
 from dp_teleop.devices import DeviceLostError, KeyboardDevice, SpaceMouseDevice, open_device
 from dp_teleop.devices.key_bindings import HELP
-from dp_teleop.sample import SpaceMouseSample
+from dp_teleop.sample import VIRTUAL_FRAME_ID, SpaceMouseSample
 
 KINDS = ("keyboard", "gamepad")
-# In the header of each message: it says so when its device goes, by silence, and a key that is held does not tremble.
-FRAME_ID = "virtual_spacemouse"
 # Numbers as on a SpaceMouse Pro, so that a contract for one can be tried without it.
 BUTTONS = 9
 LOOK_AGAIN_S = 0.1
@@ -122,7 +120,7 @@ class VirtualSpaceMouse(Node):
 def to_joy(sample: SpaceMouseSample) -> Joy:
     """A sample as the spacenav node of ROS publishes it, with the stamp of the sample."""
     message = Joy(axes=[float(value) for value in sample.axes], buttons=[int(pressed) for pressed in sample.buttons])
-    message.header.stamp, message.header.frame_id = ns_to_stamp(sample.t_ns), FRAME_ID
+    message.header.stamp, message.header.frame_id = ns_to_stamp(sample.t_ns), VIRTUAL_FRAME_ID
     return message
 
 

@@ -58,12 +58,12 @@ class SpacenavDaemon:
         self.send_bytes(data)
 
     def send_bytes(self, data):
-        def action():
-            for client in self.clients:
-                with contextlib.suppress(OSError):  # it has just left
-                    client.sendall(data)
+        self._do(lambda: [self._write(client, data) for client in self.clients])
 
-        self._do(action)
+    @staticmethod
+    def _write(client, data):
+        with contextlib.suppress(OSError):  # it has just left
+            client.sendall(data)
 
     def unplug(self):
         """As remove_device in dev.c: forget it, then tell clients of protocol 1."""
@@ -73,7 +73,7 @@ class SpacenavDaemon:
             event = PACKET.pack(3, 1, 0, 0x212, 0x256F, 0xC62E, 0, 0)
             for client, (protocol, _) in self.clients.items():
                 if protocol:
-                    client.sendall(event)
+                    self._write(client, event)
 
         self._do(action)
 
@@ -125,7 +125,7 @@ class SpacenavDaemon:
             word = WORD.unpack(message)[0]
             if self.version and word & ~0xFF == TAG | 0x5500 and not self.mute:
                 state[0] = min(word & 0xFF, self.version)
-                client.sendall(WORD.pack(TAG | 0x5500 | state[0]))
+                self._write(client, WORD.pack(TAG | 0x5500 | state[0]))
             else:
                 self.sensitivities.append(struct.unpack("=f", message)[0])
 
@@ -139,11 +139,11 @@ class SpacenavDaemon:
         if kind in (0x2000, 0x2001) and self.name:
             text, flag = (self.device if kind & 1 else self.name).encode(), 0
             while True:  # spnav_send_str of proto.c
-                client.sendall(WORD.pack(words[0]) + text[:24].ljust(24, b"\0") + WORD.pack(len(text) | flag))
+                self._write(client, WORD.pack(words[0]) + text[:24].ljust(24, b"\0") + WORD.pack(len(text) | flag))
                 text, flag = text[24:], 0x10000
                 if not text:
                     return
-        client.sendall(PACKET.pack(*words))
+        self._write(client, PACKET.pack(*words))
 
 
 class HidBus:
