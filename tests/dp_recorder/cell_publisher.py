@@ -69,7 +69,8 @@ class Cell(Node):
                     self.publish(topic, publisher, message, stamp)
             if self.tick % 10 == 0:
                 for topic, (publisher, message) in self.cameras.items():
-                    self.publish(topic, publisher, message, stamp)
+                    if not skip(topic, index):
+                        self.publish(topic, publisher, message, stamp)
             scene = SceneState(stream_names=list(self.counts), stream_counts=list(self.counts.values()))
             self.publish("sim/scene_state", self.scene_publisher, scene, stamp)
             self.tick += 1

@@ -1,8 +1,7 @@
 """The flow between episodes: each way through it, and that no way leads out of it."""
 
 import pytest
-from dp_recorder.operator_flow import (
-    COMMANDS,
+from dp_recorder.flow_events import (
     Action,
     BeginFailed,
     Begun,
@@ -10,18 +9,13 @@ from dp_recorder.operator_flow import (
     Command,
     Effect,
     Failed,
-    FlowSettings,
-    FlowState,
     GatePassed,
     GateRefused,
-    Phase,
     ServiceStart,
     ServiceStop,
     Tick,
-    seconds_left,
-    step,
-    valid_commands,
 )
+from dp_recorder.operator_flow import COMMANDS, FlowSettings, FlowState, Phase, seconds_left, step, valid_commands
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from dp_recorder import flow_events
 from dp_recorder import operator_flow as flow
 from dp_recorder.episode import DISCARD, UNLABELLED, EpisodeError, EpisodeRequest, find_episode, set_outcome
 from dp_recorder.episode_session import EpisodeSession
+from dp_recorder.episode_wish import Answer, EpisodeWish
 from dp_recorder.episode_writer import ClosedEpisode
-from dp_recorder.operator_flow import Action, Effect, FlowSettings, FlowState, Phase
+from dp_recorder.flow_events import Action, Effect
+from dp_recorder.operator_flow import FlowSettings, FlowState, Phase
 from dp_recorder.plan_file import PlanProgress
 
 
@@ -24,42 +27,6 @@ class Log(Protocol):
 
     def warning(self, text: str) -> object:
         """Say what is wrong."""
-
-
-@dataclass
-class Answer:
-    """The answer to a request, which may take a moment; a coroutine can await it.
-
-    Attributes:
-        done: It is there.
-        accepted: What was asked for has happened.
-        text: What happened, or why not.
-        closed: The episode that was closed by it, if one was.
-    """
-
-    done: bool = False
-    accepted: bool = True
-    text: str = ""
-    closed: ClosedEpisode | None = None
-
-    def give(self, accepted: bool, text: str, closed: ClosedEpisode | None = None) -> None:
-        """Answer, unless that has happened."""
-        if not self.done:
-            self.done, self.accepted, self.text, self.closed = True, accepted, text, closed
-
-    def __await__(self) -> Generator[None, None, Answer]:
-        while not self.done:
-            yield
-        return self
-
-
-@dataclass
-class EpisodeWish:
-    """What a request says of the episode to come; empty where the plan or the parameters decide."""
-
-    task: str = ""
-    operator: str = ""
-    note: str = ""
 
 
 @dataclass
@@ -123,33 +90,33 @@ class Operation:
     def command(self, name: str, note: str = "") -> Answer:
         """The operator asks for something."""
         answer = Answer()
-        self._take(flow.Command(name), answer, note)
+        self._take(flow_events.Command(name), answer, note)
         return answer
 
     def start(self, wish: EpisodeWish) -> Answer:
         """A program asks for an episode: no count-down, no plan unless the wish leaves the task open."""
         answer = Answer()
-        self._take(flow.ServiceStart(), answer, wish=wish)
+        self._take(flow_events.ServiceStart(), answer, wish=wish)
         return answer
 
     def stop(self, outcome: str, note: str) -> Answer:
         """A program closes the open episode."""
         answer = Answer()
-        self._take(flow.ServiceStop(outcome), answer, note)
+        self._take(flow_events.ServiceStop(outcome), answer, note)
         return answer
 
     def fail(self, reason: str) -> None:
         """The open episode cannot go on."""
         if self.state.phase is Phase.RECORDING:
             self.failure = reason
-            self._take(flow.Failed(reason))
+            self._take(flow_events.Failed(reason))
 
     def tick(self) -> None:
         """Time has passed."""
         if self.state.phase is Phase.CHECKING:
             self._look_at_gate()
         else:
-            self._take(flow.Tick())
+            self._take(flow_events.Tick())
 
     @property
     def restless(self) -> bool:
@@ -182,7 +149,7 @@ class Operation:
             self.log.info(text)
         answer, self._closing = self._closing, Answer()
         more = self.progress is None or not self.progress.finished
-        self._take(flow.Closed(kept=closed.outcome != DISCARD, more=more))
+        self._take(flow_events.Closed(kept=closed.outcome != DISCARD, more=more))
         answer.give(True, text, closed)
 
     def close(self, note: str) -> None:
@@ -192,7 +159,7 @@ class Operation:
             self.take_closed(wait=True)
 
     def _take(
-        self, event: flow.Event, answer: Answer | None = None, note: str = "", wish: EpisodeWish | None = None
+        self, event: flow_events.Event, answer: Answer | None = None, note: str = "", wish: EpisodeWish | None = None
     ) -> None:
         """Step the flow, do what it says, and show the outcome once."""
         shown = self.state, self.text
@@ -204,13 +171,13 @@ class Operation:
         if self._depth == 0 and shown != (self.state, self.text):
             self.changed()
 
-    def _step(self, event: flow.Event, answer: Answer | None, note: str, wish: EpisodeWish | None) -> None:
+    def _step(self, event: flow_events.Event, answer: Answer | None, note: str, wish: EpisodeWish | None) -> None:
         before = self.state
         result = flow.step(before, event, self.now_ns(), self.settings)
         self.state = result.state
         if not result.accepted and answer is not None:
             answer.give(False, result.text)
-            if isinstance(event, flow.Command):
+            if isinstance(event, flow_events.Command):
                 self.text = result.text
             return
         if any(effect.action is Action.CHECK for effect in result.effects):
@@ -265,7 +232,7 @@ class Operation:
             return
         problems = self.session.gate()
         if not problems:
-            self._take(flow.GatePassed())
+            self._take(flow_events.GatePassed())
             if self.state.phase is Phase.COUNTDOWN:
                 self._starting.give(True, self.text)
         elif time.monotonic() >= self._waits_until_s:
@@ -275,7 +242,7 @@ class Operation:
 
     def _refuse(self, reason: str) -> None:
         self.log.warning(f"no episode started: {reason}")
-        self._take(flow.GateRefused(reason))
+        self._take(flow_events.GateRefused(reason))
 
     def _begin(self) -> None:
         planned = self.progress if not self._wish.task else None
@@ -283,12 +250,12 @@ class Operation:
             episode = self.session.begin(self.describe(self._wish, planned))
         except (OSError, ValueError, LookupError) as error:
             self.log.warning(f"no episode started: {error}")
-            self._take(flow.BeginFailed(f"the episode could not be created: {error}"))
+            self._take(flow_events.BeginFailed(f"the episode could not be created: {error}"))
             return
         self._item = planned.item if planned is not None else None
         self.failure = ""
         self.log.info(f"recording {episode.episode_id}")
-        self._take(flow.Begun())
+        self._take(flow_events.Begun())
         self._starting.give(True, f"recording {episode.episode_id}")
 
     def _label(self, outcome: str, note: str) -> str:
