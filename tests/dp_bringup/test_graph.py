@@ -93,3 +93,14 @@ def test_bad_choices_are_named(mode, choices, named):
 @pytest.mark.parametrize("mode", MODES)
 def test_every_option_is_described(mode):
     assert all(option.description for option in options_of(mode))
+
+
+def test_cameras_that_the_contract_names_get_their_node(tmp_path):
+    real = write_cell(tmp_path, name="lab", camera_devices={"front": {"serial_number": "819612073628"}})
+    choices = {"cell": real, "simulate": "false"}
+    camera = next(node for node in build_graph("teleop", **choices) if node.executable == "camera_node")
+    assert (camera.package, camera.module, camera.parameters) == ("dp_camera", "dp_camera.node", {"cell": real})
+    assert "camera_node" in names(build_graph("deploy", checkpoint=str(tmp_path), **choices))
+    assert "camera_node" not in names(build_graph("teleop", cameras="false", **choices))
+    assert "camera_node" not in names(build_graph("teleop", cell=real, simulate="true")), "the simulator has its own"
+    assert "camera_node" not in names(build_graph("teleop", cell="fr3_crisp")), "realsense-ros, as before"

@@ -19,8 +19,10 @@ from pathlib import Path
 
 from dp_core.contract import ContractError, config_directory
 
+from dp_bringup.doctor_camera import check_camera, check_camera_devices
 from dp_bringup.doctor_real_time import check_memory_lock, check_real_time
 from dp_bringup.finding import MISSING, OK, WARN, Finding
+from dp_bringup.usb_bus import usb_devices
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 MIN_SEGMENT_BYTES = 8 << 20  # four 640x480 frames and some
@@ -32,7 +34,6 @@ RENDER_PROBE = (
     "r.update_scene(d); r.render(); r.close()"
 )
 SPACEMOUSE_VENDORS = ("256f", "046d")
-REALSENSE_VENDOR, REALSENSE_NAME = "8086", "RealSense"
 
 
 def check_python() -> Finding:
@@ -169,14 +170,6 @@ def check_spacemouse() -> Finding:
     return Finding("spacemouse", WARN, found, "no demonstrations by a person", fix)
 
 
-def check_camera() -> Finding:
-    """A RealSense camera on USB."""
-    names = [name for vendor, name in usb_devices() if vendor == REALSENSE_VENDOR and REALSENSE_NAME in name]
-    if names:
-        return Finding("camera", OK, ", ".join(names))
-    return Finding("camera", WARN, "no RealSense", "no real cell; the simulated cell renders its own", "plug it in")
-
-
 def check_launch() -> Finding:
     """The launch system, which is not on PyPI."""
     if shutil.which("ros2"):
@@ -249,22 +242,13 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_launch,
     check_spacemouse,
     check_camera,
+    check_camera_devices,
 )
 
 
 def examine() -> list[Finding]:
     """Run all checks."""
     return [check() for check in CHECKS]
-
-
-def usb_devices() -> list[tuple[str, str]]:
-    """`(vendor id, product name)` of each USB device that the kernel lists."""
-    devices = []
-    for path in Path("/sys/bus/usb/devices").glob("*/idVendor"):
-        product = path.with_name("product")
-        name = product.read_text().strip() if product.is_file() else ""
-        devices.append((path.read_text().strip(), name))
-    return devices
 
 
 def _module(name: str, cost: str, fix: str) -> Finding:

@@ -50,6 +50,12 @@ OPTIONS = (
     GraphOption("lock_step", False, "the simulator waits for each control command, so that speed changes nothing"),
     GraphOption("record_dir", "runs/recordings", "folder in which the recorder puts its episodes"),
     GraphOption("use_sim_time", "auto", "nodes follow /clock: true, false, or auto (true with the simulated cell)"),
+    GraphOption(
+        "cameras",
+        "auto",
+        "start the camera node: true, false (other drivers publish the images), or auto (when the contract has "
+        "camera_devices and the cell is not simulated)",
+    ),
     GraphOption("operator", "auto", "start the scripted operator: true, false, or auto (as simulate)", ("teleop",)),
     GraphOption(
         "teleop",
@@ -121,6 +127,9 @@ def build_graph(mode: str, **choices: Any) -> tuple[NodeSpec, ...]:
     use_sim_time = _resolve(values, "use_sim_time", auto=simulate)
     shared = {"cell": values["cell"], "use_sim_time": use_sim_time}
     nodes = [_simulator(values)] if simulate else []
+    if _resolve(values, "cameras", auto=bool(contract.camera_devices) and not simulate):
+        # Cameras are real, whatever the clock of the others.
+        nodes.append(_node("dp_camera", "camera_node", {"cell": values["cell"]}))
     nodes.append(_node("dp_control", "control_node", shared))
     directory = str(Path(values["record_dir"]).resolve())
     nodes.append(_node("dp_recorder", "recorder_node", {**shared, "directory": directory}))

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   dp up teleop --task place                     # simulated cell, scripted operator, recorder
   dp up teleop --operator false                 # drive it yourself: publish spacenav/joy (spacenav node)
   dp up deploy --checkpoint runs/latest/checkpoint
+  dp up teleop --cell my_cell --cameras false   # realsense-ros or another driver publishes the images
 The same graphs by launch: ros2 launch launch/teleop.launch.py cell:=sim_franka"""
 
 
