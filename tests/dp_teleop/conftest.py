@@ -80,10 +80,11 @@ class Hand:
                 each()
             self.spin(0.01)
 
-    def show(self, axes=(0.0,) * 6, buttons=(0, 0), mode=CommandState.TELEOP):
+    def show(self, axes=(0.0,) * 6, buttons=(0, 0), mode=CommandState.TELEOP, frame_id=""):
         """One reading of the device, and control's mode."""
         joy = Joy(axes=list(map(float, axes)), buttons=list(map(int, buttons)))
         joy.header.stamp = ns_to_stamp(self.node.get_clock().now().nanoseconds)
+        joy.header.frame_id = frame_id
         self.modes.publish(CommandState(mode=mode, commanded_width=0.08))
         self.joys.publish(joy)
         return joy.header.stamp

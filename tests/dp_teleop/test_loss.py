@@ -10,6 +10,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticStatus
 from dp_core.contract import config_directory
 from dp_ros.messages import stamp_to_ns
+from dp_teleop.sample import VIRTUAL_FRAME_ID
 
 _spec = importlib.util.spec_from_file_location("absent_devices", Path(__file__).parent / "devices" / "conftest.py")
 absent_devices = importlib.util.module_from_spec(_spec)
@@ -165,3 +166,15 @@ def test_a_touch_within_the_deadband_confirms_a_held_clutch(topic):
         lambda: topic.show([next(touches)] + [0.0] * 5, (0, 1)),
     )
     assert all(state.engaged and state.connected for state in topic.states)
+
+
+def test_a_key_of_the_virtual_spacemouse_does_not_tremble(topic):
+    armed(topic)
+    topic.states.clear()
+    topic.wait(
+        lambda: span_s(topic.states) > 1.0,
+        "more than the times in which a SpaceMouse must tremble and be touched",
+        lambda: topic.show([0.5] + [0.0] * 5, (0, 1), frame_id=VIRTUAL_FRAME_ID),
+    )
+    assert all(state.engaged and state.connected for state in topic.states)
+    assert moving(topic)
