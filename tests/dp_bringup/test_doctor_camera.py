@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dp_bringup import doctor_camera
 from dp_bringup.finding import OK, WARN
 from dp_core.contract import load_contract
+
+from dp_bringup import doctor_camera
 
 pytest.importorskip("pyrealsense2")
 
