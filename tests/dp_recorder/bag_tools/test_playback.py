@@ -8,13 +8,15 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from dp_dataset.bag_reader import BagError, BagReader, RawMessage
-from dp_recorder.bag_tools.play_selection import PlayFilter, select_topics
-from dp_recorder.bag_tools.playback import NEXT, PAUSE, QUIT, BagPlayer, PlaySettings
+import yaml
+from dp_dataset.bag_reader import BagError, BagReader, BagTopic, RawMessage
+from dp_recorder.bag_tools.play_selection import PlayedTopic, PlayFilter, select_topics
+from dp_recorder.bag_tools.playback import NEXT, PAUSE, QUIT, BagPlayer, PlaySettings, recorded_qos
 from dp_recorder.bag_tools.raw_picture import raw_image_message
 from dp_recorder.serialized_message import write_compressed_image
 from dp_ros.executor import LeanExecutor
 from geometry_msgs.msg import PoseStamped
+from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -32,10 +34,11 @@ LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE, durabil
 class Listener:
     """Hears a bag that is played in a namespace of its own."""
 
-    def __init__(self):
+    def __init__(self, context):
+        options = {"context": context, "start_parameter_services": False, "enable_rosout": False}
         self.namespace = f"play{next(_RUNS)}"
-        self.node = Node("listener", namespace=self.namespace, start_parameter_services=False, enable_rosout=False)
-        self.player_node = Node("player", namespace=self.namespace, start_parameter_services=False, enable_rosout=False)
+        self.node = Node("listener", namespace=self.namespace, **options)
+        self.player_node = Node("player", namespace=self.namespace, **options)
         self.poses, self.latched, self.clock = [], [], []
         self._stop = threading.Event()
 
@@ -43,7 +46,7 @@ class Listener:
         self.node.create_subscription(kind, topic, lambda message: into.append(field(message)), qos)
 
     def start(self):
-        self._executor = LeanExecutor()
+        self._executor = LeanExecutor(context=self.node.context)
         self._executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -68,15 +71,15 @@ class Listener:
 
 @pytest.fixture
 def listener():
-    rclpy.try_shutdown()
-    rclpy.init(args=[])
-    heard = Listener()
+    context = Context()
+    rclpy.init(args=[], context=context)
+    heard = Listener(context)
     heard.listen("pose", PoseStamped, heard.poses, RELIABLE, lambda m: round(m.pose.position.x - 0.5))
     heard.listen("latched", PoseStamped, heard.latched, RELIABLE, lambda m: round(m.pose.position.x - 0.5))
     heard.start()
     yield heard
     heard.close()
-    rclpy.try_shutdown()
+    rclpy.try_shutdown(context=context)
 
 
 def player(listener, folder, settings, **wanted):
@@ -177,3 +180,22 @@ def test_a_jpeg_becomes_the_picture_it_was_made_of():
     assert (image.header.stamp.sec, image.header.stamp.nanosec, image.header.frame_id) == (3, 4, "optical_frame")
     assert (image.height, image.width, image.encoding, image.step) == (6, 10, "rgb8", 30)
     assert bytes(image.data) == pixels.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("reliabilities", "durabilities", "expected"),
+    [
+        (["reliable"], ["volatile"], ("RELIABLE", "VOLATILE", 7)),
+        (["best_effort"], ["volatile"], ("BEST_EFFORT", "VOLATILE", 7)),
+        # What one of several publishers did not offer is not offered.
+        (["reliable", "best_effort"], ["transient_local", "volatile"], ("BEST_EFFORT", "VOLATILE", 7)),
+        ([1], [1], ("RELIABLE", "TRANSIENT_LOCAL", 7)),  # numbers for words: rosbag2 before Jazzy
+        ([], [], ("RELIABLE", "VOLATILE", 100)),
+    ],
+)
+def test_qos_is_what_was_offered(reliabilities, durabilities, expected):
+    pairs = zip(reliabilities, durabilities, strict=True)
+    profiles = [{"reliability": r, "durability": d, "history": "keep_last", "depth": 7} for r, d in pairs]
+    source = BagTopic("/a", "a/msg/B", "", "ros2msg", "", yaml.safe_dump(profiles), 1)
+    found = recorded_qos(PlayedTopic(source, "/a", "a/msg/B"))
+    assert (found.reliability.name, found.durability.name, found.depth) == expected
