@@ -150,6 +150,13 @@ class CellSession:
         for client in (self._set_mode, self._reset, self._start, self._stop):
             self.wait_for(client.service_is_ready, timeout_s, f"service {client.srv_name}")
 
+    def wait_for_recorder(self, timeout_s: float = 60.0) -> None:
+        """Wait until a recorder that was started anew can be asked."""
+        self.recorder = None
+        self.wait_for(lambda: self.recorder is not None, timeout_s, "recorder/episode_state from the recorder")
+        for client in (self._start, self._stop):
+            self.wait_for(client.service_is_ready, timeout_s, f"service {client.srv_name}")
+
     def wait_for_operator(self, timeout_s: float = 60.0) -> None:
         """Wait until the SpaceMouse's twist is there: an operator who drives before it is drives in vain."""
         self.wait_for(lambda: self._node.count_publishers("teleop/twist") > 0, timeout_s, "the teleop node")

@@ -26,8 +26,8 @@ from dp_msgs.srv import StopEpisode
 Row = dict[str, Any]
 OURS, NAIVE = "dp_recorder", "naive rclpy"
 _MODULE = "dp_bringup.recorder_bench"
-#: Until every subscription has met its publisher, and until what was under way has arrived, s.
-_DISCOVERY_S, _SETTLE_S = 4.0, 1.5
+#: From the first message until every subscription has met its publisher, and until what was under way is there, s.
+_DISCOVERY_S, _SETTLE_S = 2.0, 1.5
 _MIB = 2**20
 
 
@@ -126,7 +126,8 @@ class _ModeBench:
             try:
                 meter = ProcessMeter(self._group.children[0].process.pid)
                 loads = [ProcessMeter(publisher.pid) for publisher in publishers]
-                self._session.wait_for(self._after(_DISCOVERY_S), 60.0, "the publishers to be found")
+                self._session.wait_for_recorder()
+                # It starts only when it hears every stream.
                 folder = Path(self._session.start_recording("bench", "bench", "", patience_s=30.0))
                 first = _counts(publishers, "mark")
                 meter, loads = meter.again(), [load.again() for load in loads]
@@ -154,7 +155,8 @@ class _ModeBench:
         with self._publishers() as publishers, self._data(directory):
             with self._process("naive_recorder", arguments) as recorder:
                 recorder.ready()
-                self._session.wait_for(self._after(_DISCOVERY_S), 60.0, "the publishers to be found")
+                self._session.wait_for(lambda: recorder.ask("mark")["received"] > 0, 60.0, "the first message")
+                self._session.wait_for(self._after(_DISCOVERY_S), 60.0, "all publishers to be found")
                 first = _counts(publishers, "mark")
                 meter = ProcessMeter(recorder.pid)
                 loads = [ProcessMeter(publisher.pid) for publisher in publishers]
