@@ -134,6 +134,7 @@ def test_settings_reach_the_sensor_in_its_own_units(context):
     assert read(rs.option.gain) == 33
     assert read(rs.option.white_balance) == 4600, "its steps are 10 K"
     assert read(rs.option.global_time_enabled) == 0, "the fit wants the camera's own clock"
+    assert read(rs.option.auto_exposure_priority) == 0, "the rate stays when it is dark"
     source.stop()
     source_of(context, camera).start()
     assert read(rs.option.enable_auto_exposure) == 1 and read(rs.option.enable_auto_white_balance) == 1

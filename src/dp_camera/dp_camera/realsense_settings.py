@@ -72,6 +72,9 @@ def apply_settings(device: Any, color: Any, spec: CameraDevice) -> list[str]:
         if sensor.supports(rs.option.global_time_enabled):
             sensor.set_option(rs.option.global_time_enabled, 0.0)
     _set_automatic(color, rs.option.enable_auto_exposure, spec.exposure_us is None, "exposure_us", notes)
+    if color.supports(rs.option.auto_exposure_priority):
+        # On, which is the default, automatic exposure lowers the rate when it is dark.
+        color.set_option(rs.option.auto_exposure_priority, 0.0)
     if spec.exposure_us is not None:
         unit_us = exposure_unit_us(color)
         set_option(color, rs.option.exposure, spec.exposure_us / unit_us, "exposure_us", unit_us, "us")

@@ -94,6 +94,7 @@ class SoftwareCamera:
             (rs.option.white_balance, _WHITE_BALANCE_RANGE),
             (rs.option.enable_auto_exposure, _SWITCH),
             (rs.option.enable_auto_white_balance, _SWITCH),
+            (rs.option.auto_exposure_priority, _SWITCH),
             (rs.option.global_time_enabled, _SWITCH),
         ):
             self.color.add_option(option, _range(*values))
