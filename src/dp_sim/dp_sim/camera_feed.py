@@ -47,7 +47,7 @@ class CameraFeed:
         sizes = {name: (contract.cameras[name].width, contract.cameras[name].height) for name in delays}
         self._renderer = CameraRenderer(cell.model, sizes) if sizes else None
         self._timings = {
-            name: CameraTiming(periods[name], delay, (seed, index))
+            name: CameraTiming(periods[name], delay, (seed, index), cell.t_ms)
             for index, (name, delay) in enumerate(delays.items())
         }
         self._lines: dict[str, DelayLine[tuple[int, Picture]]] = {name: DelayLine() for name in delays}

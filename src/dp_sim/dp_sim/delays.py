@@ -76,12 +76,13 @@ class CameraTiming:
         period_ms: between exposures; need not be whole (30 Hz exposes at 33, 67, 100 ms, ...).
         delay: see `CameraDelay`.
         seed: of jitter and drops, any integers.
+        start_ms: the first exposure comes after this.
     """
 
-    def __init__(self, period_ms: float, delay: CameraDelay, seed: tuple[int, ...]) -> None:
+    def __init__(self, period_ms: float, delay: CameraDelay, seed: tuple[int, ...], start_ms: int = 0) -> None:
         self._period_ms, self._delay = period_ms, delay
         self._rng = np.random.default_rng(seed)
-        self._number = 1
+        self._number = int(start_ms / period_ms) + 1
 
     @property
     def next_ms(self) -> int:

@@ -14,10 +14,10 @@ from dp_bringup.cli import main
 from dp_core.contract import load_contract
 
 RUNS = {
-    # Half a frame is 50 ms; the mean over the pictures is far finer.
+    # Delays that are no whole number of ticks. Half a frame is 50 ms; the mean over the pictures is far finer.
     "camera": ["--cameras", "front", "--pictures", "30", "--sim-camera-delay", "0.075"],
-    "robot": ["--axes", "y", "--repeat", "3", "--duration", "3", "--sim-command-delay", "0.03"],
-    "gripper": ["--steps", "3", "--rest", "0.9", "--sim-gripper-delay", "0.05"],
+    "robot": ["--axes", "y", "--repeat", "3", "--duration", "3", "--sim-command-delay", "0.033"],
+    "gripper": ["--steps", "3", "--rest", "0.9", "--sim-gripper-delay", "0.047"],
 }
 # By hand, see test_simulated_arm and test_gripper_latency: what the arm's law and the fingers' servo add.
 ARM_LAG_S = 2.0 * np.sqrt(5.46 / 3000.0) + 0.005
@@ -59,13 +59,13 @@ def test_the_delay_of_a_camera_is_recovered(outcomes):
 
 def test_the_delay_and_the_lag_of_the_arm_are_recovered(outcomes):
     action = load_contract(outcomes["robot"][0] / "cell.yaml").action
-    assert action.latency_s == pytest.approx(0.03 + ARM_LAG_S, abs=0.003)
+    assert action.latency_s == pytest.approx(0.033 + ARM_LAG_S, abs=0.003)
     assert action.latency_uncertainty_s < 0.003
 
 
 def test_the_delay_and_the_lag_of_the_gripper_are_recovered(outcomes):
     gripper = load_contract(outcomes["gripper"][0] / "cell.yaml").gripper
-    assert gripper.latency_s == pytest.approx(0.05 + FINGER_LAG_S, abs=0.003)
+    assert gripper.latency_s == pytest.approx(0.047 + FINGER_LAG_S, abs=0.003)
 
 
 @pytest.mark.parametrize("action", sorted(RUNS))

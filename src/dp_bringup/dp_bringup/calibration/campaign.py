@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from dp_bringup.calibration.excitation import Wobble, step_widths, wobble_poses
 from dp_bringup.calibration.figures import plot_camera, plot_gripper, plot_robot
 from dp_bringup.calibration.gripper_latency import estimate_gripper
 from dp_bringup.calibration.outcome import Destination, finish
-from dp_bringup.calibration.records import MotionRecord, record_of_bag
+from dp_bringup.calibration.records import MotionRecord, record_of_bags
 from dp_bringup.calibration.robot_latency import AXES, Span, axis_means, estimate_robot, spans_of
 from dp_bringup.progress import bar
 from dp_msgs.msg import CommandState
@@ -91,15 +91,15 @@ def calibrate_robot(
     folder: Path,
     simulated: SimulatedLatencies | None,
     settings: RobotSettings,
-    bag: Path | None,
+    bags: Sequence[Path],
     confirmed: bool,
     json_file: Path | None,
 ) -> None:
     """Measure the latency of the arm. Raises `CalibrationError`, `SessionError`."""
     contract = load_contract(destination.cell)
     folder.mkdir(parents=True, exist_ok=True)
-    if bag is not None:
-        motion, contract = record_of_bag(bag)
+    if bags:
+        motion, contract = record_of_bags(bags)
         record = motion.poses()
         spans = spans_of(record, settings.axes, settings.window_s, settings.longest_s)
     else:
@@ -147,15 +147,15 @@ def calibrate_gripper(
     steps: int,
     rest_s: float,
     seed: int,
-    bag: Path | None,
+    bags: Sequence[Path],
     confirmed: bool,
     json_file: Path | None,
 ) -> None:
     """Measure the latency of the gripper. Raises `CalibrationError`, `SessionError`."""
     contract = load_contract(destination.cell)
     folder.mkdir(parents=True, exist_ok=True)
-    if bag is not None:
-        motion, contract = record_of_bag(bag)
+    if bags:
+        motion, contract = record_of_bags(bags)
     else:
         _confirm(f"The gripper will open and close {steps} times; nothing may be in it.", simulated, confirmed)
         with opened_cell(destination.cell, folder, simulated, control=True, seed=seed) as session:

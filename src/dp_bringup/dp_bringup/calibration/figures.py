@@ -25,8 +25,13 @@ def _headline(estimate: LatencyEstimate) -> str:
 
 
 def _histogram(axes: Any, estimate: LatencyEstimate, label: str) -> None:
-    axes.hist(1e3 * estimate.samples_s, bins=min(30, max(6, len(estimate.samples_s) // 4)), color=BLUE, alpha=0.75)
     mean, spread = 1e3 * estimate.latency_s, 1e3 * estimate.uncertainty_s
+    low, high = 1e3 * estimate.samples_s.min(), 1e3 * estimate.samples_s.max()
+    half = max(0.5 * (high - low), 0.5)  # a simulated latency may not scatter at all
+    bins = np.linspace(
+        0.5 * (low + high) - half, 0.5 * (low + high) + half, min(30, max(8, len(estimate.samples_s) // 4))
+    )
+    axes.hist(1e3 * estimate.samples_s, bins=bins, color=BLUE, alpha=0.75)
     axes.axvline(mean, color=ORANGE, linewidth=2.0, label="mean")
     axes.axvspan(mean - spread, mean + spread, color=ORANGE, alpha=0.25, label="standard uncertainty")
     axes.set(xlabel="latency, ms", ylabel=label)

@@ -68,7 +68,7 @@ def fit_steps(record: WidthRecord) -> tuple[StepFit, ...]:
     """A fit for each change of the commanded width but those within 0.3 s of the record's ends."""
     changes = np.flatnonzero(np.abs(np.diff(record.command_m)) > 1e-6) + 1
     times = record.command_s[changes]
-    ends = np.append(times[1:], record.measured_s[-1])
+    ends = np.append(times[1:], record.measured_s[-1:])[: len(times)]
     period_s = float(np.median(np.diff(record.command_s)))
     fits = []
     for index, begin_s, end_s in zip(changes, times, ends, strict=True):

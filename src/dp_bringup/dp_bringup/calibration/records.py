@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,15 @@ from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.gripper_latency import WidthRecord
 from dp_bringup.calibration.inbox import Inbox
 from dp_bringup.calibration.robot_latency import PoseRecord
+from dp_bringup.progress import bar
 from dp_msgs.msg import CommandState
 
 Array = NDArray[np.float64]
 
 #: Streams of the contract that a record is made of, and their messages.
 STREAMS = {"command": CommandState, "ee_pose": PoseStamped, "gripper": JointState}
+# Episodes are laid this far apart in one record.
+PART_NS = 10**14
 # Modes in which a command is sent to the arm.
 _SENDING = frozenset({CommandState.HOLD, CommandState.TELEOP, CommandState.POLICY})
 
@@ -39,6 +43,12 @@ class MotionRecord:
         self._contract = contract
         self._samples: dict[str, list[tuple[int, Any]]] = {name: [] for name in STREAMS}
         self._heard: set[str] = set()
+        self._part_ns: int | None = None
+        self._shift_ns = 0
+
+    def begin_part(self, start_ns: int) -> None:
+        """Let the next message be at `start_ns`, and those after it follow: the clocks of episodes may overlap."""
+        self._part_ns = start_ns
 
     @property
     def topics(self) -> list[str]:
@@ -60,6 +70,9 @@ class MotionRecord:
         self._heard.add(name)
         latency_ns = round(1e9 * self._contract.streams[name].latency_s)
         t_ns = stamp_to_ns(message.header.stamp) - latency_ns
+        if self._part_ns is not None:
+            self._shift_ns, self._part_ns = self._part_ns - t_ns, None
+        t_ns += self._shift_ns
         if name == "command":
             if int(message.mode) not in _SENDING:
                 return
@@ -101,28 +114,44 @@ class MotionRecord:
         return 1e-9 * (times[order] - origin_ns), values[order]
 
 
-def record_of_bag(folder: Path) -> tuple[MotionRecord, Contract]:
-    """The record of an episode, and the contract that the recorder put into it.
+def record_of_bags(folders: Sequence[Path]) -> tuple[MotionRecord, Contract]:
+    """The record of episodes, one after another, and the contract that the recorder put into the first.
 
     Args:
-        folder: of the episode.
+        folders: of the episodes; all of one cell.
 
     Raises:
-        BagError: it cannot be read.
-        CalibrationError: it does not hold the streams.
+        BagError: one cannot be read.
+        CalibrationError: one does not hold the streams, or is of another cell.
     """
-    bag = BagReader(folder)
-    plain = bag.episode.get("contract")
+    contract = _contract_of(folders[0])
+    record = MotionRecord(contract)
+    with bar(len(folders), "read", "episode", shown=len(folders) > 1) as shown:
+        for number, folder in enumerate(folders):
+            if _contract_of(folder).name != contract.name:
+                raise CalibrationError(
+                    f"{folder} is of cell {_contract_of(folder).name}, {folders[0]} of {contract.name}"
+                )
+            record.begin_part(number * PART_NS)
+            _read_into(record, folder, contract)
+            shown.update()
+    return record, contract
+
+
+def _contract_of(folder: Path) -> Contract:
+    plain = BagReader(folder).episode.get("contract")
     if not plain:
         raise CalibrationError(f"{folder} has no contract in it, which names its topics")
-    contract = Contract.from_dict(plain, source=str(folder))
+    return Contract.from_dict(plain, source=str(folder))
+
+
+def _read_into(record: MotionRecord, folder: Path, contract: Contract) -> None:
+    bag = BagReader(folder)
     topics = {}
     for name in STREAMS:
         full = bag.topic_name(contract.streams[name].topic)
         if full is None:
             raise CalibrationError(f"{folder} has no topic {contract.streams[name].topic}")
         topics[full] = name
-    record = MotionRecord(contract)
     for entry in bag.read(topics):
         record.add(topics[entry.topic], entry.message)
-    return record, contract

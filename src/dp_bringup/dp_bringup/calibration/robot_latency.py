@@ -18,6 +18,7 @@ AXES = ("x", "y", "z")
 LEAST_CORRELATION = 0.97
 LEAST_RMS_M = 0.002
 LEAST_WINDOWS = 3
+LEAST_SPAN_S = 2.0
 # Within a window samples must not be farther apart than this.
 LONGEST_GAP_S = 0.25
 
@@ -83,6 +84,10 @@ def estimate_robot(
     Raises:
         CalibrationError: too little motion, a poor correlation, or a lag that cannot be one.
     """
+    if not spans:
+        raise CalibrationError(
+            f"no stretch of {LEAST_SPAN_S:g} s without gaps in which the arm was commanded long enough"
+        )
     found = [_axis_window(record, span, longest_s) for span in spans if _is_complete(record, span, longest_s)]
     if len(found) < LEAST_WINDOWS:
         raise CalibrationError(
@@ -119,11 +124,26 @@ def estimate_robot(
 
 
 def spans_of(record: PoseRecord, axes: Sequence[str], length_s: float, longest_s: float) -> list[Span]:
-    """Spans end to end over a whole record, for a motion that was not made for this."""
-    start_s = max(record.command_s[0] + longest_s, record.measured_s[0])
-    end_s = min(record.command_s[-1] + LEAST_LAG_S, record.measured_s[-1])
-    starts = np.arange(start_s, end_s - length_s, length_s).tolist()
-    return [Span(axis, start, length_s) for axis in axes for start in starts]
+    """Spans end to end over a record of a motion that was not made for this; none reaches over a gap.
+
+    Args:
+        record: of one episode, or of several one after another.
+        axes: to look at.
+        length_s: of a span; a stretch without gaps that is shorter is one span, if it has `LEAST_SPAN_S`.
+        longest_s: lags up to this are tried, so the command must have begun so much earlier.
+    """
+    spans = []
+    breaks = np.flatnonzero(np.diff(record.command_s) > LONGEST_GAP_S)
+    begins = record.command_s[np.concatenate([[0], breaks + 1])]
+    ends = record.command_s[np.concatenate([breaks, [len(record.command_s) - 1]])]
+    for begin, end in zip(begins + longest_s, ends + LEAST_LAG_S, strict=True):
+        inside = record.measured_s[(record.measured_s >= begin) & (record.measured_s <= end)]
+        if len(inside) < 2 or inside[-1] - inside[0] < LEAST_SPAN_S:
+            continue
+        count = max(1, int((inside[-1] - inside[0]) / length_s))
+        one_s = float(inside[-1] - inside[0]) / count
+        spans += [Span(axis, float(inside[0]) + number * one_s, one_s) for axis in axes for number in range(count)]
+    return spans
 
 
 def _is_complete(record: PoseRecord, span: Span, longest_s: float) -> bool:
@@ -144,7 +164,7 @@ def _axis_window(record: PoseRecord, span: Span, longest_s: float) -> AxisWindow
 
 def _complete(t_s: Array, begin_s: float, end_s: float) -> bool:
     """Whether samples cover a time without a gap."""
-    if len(t_s) < 2 or t_s[0] > begin_s or t_s[-1] < end_s:
+    if len(t_s) < 2 or t_s[0] > begin_s + 1e-6 or t_s[-1] < end_s - 1e-6:
         return False
     inside = t_s[(t_s >= begin_s - LONGEST_GAP_S) & (t_s <= end_s + LONGEST_GAP_S)]
     return len(inside) > 1 and float(np.diff(inside).max()) <= LONGEST_GAP_S

@@ -19,7 +19,7 @@ EXAMPLES = """examples:
   dp calibrate camera --cell sim_franka --dry-run --sim-camera-delay 0.04
   dp calibrate robot --cell my_cell.yaml --axes x,y --amplitude 0.015
   dp calibrate robot --cell sim_franka --out my_sim.yaml --sim-command-delay 0.03
-  dp calibrate robot --bag runs/recordings/20261121-101500 --dry-run
+  dp calibrate robot --bag runs/recordings/* --dry-run           # from what has been recorded; nothing moves
   dp calibrate gripper --cell my_cell.yaml --steps 10
   dp calibrate gripper --cell sim_franka --dry-run --sim-gripper-delay 0.05
 Step by step, with what each number means: docs/calibration.md"""
@@ -50,7 +50,8 @@ def _configure_shared(parser: argparse.ArgumentParser, bag: bool) -> None:
     parser.add_argument("--run", type=Path, help="folder for plots and logs (default: a new one under runs/)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the motion and the simulator (default: 0)")
     if bag:
-        parser.add_argument("--bag", type=Path, metavar="EPISODE", help="measure in a recorded episode; nothing moves")
+        what = "measure in recorded episodes of one cell; nothing moves"
+        parser.add_argument("--bag", type=Path, nargs="+", default=[], metavar="EPISODE", help=what)
         parser.add_argument("--yes", action="store_true", help="do not ask before a real arm or gripper moves")
     add_json_argument(parser)
 
@@ -94,12 +95,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure one thing."""
     from dp_core.contract import load_contract
 
+    from dp_bringup.calibration.estimate import CalibrationError
     from dp_bringup.calibration.outcome import Destination
     from dp_bringup.run_folder import new_run_folder
 
-    bag = getattr(args, "bag", None)
-    if bag is not None and args.cell is None and not args.dry_run:
-        args.cell = _cell_of_bag(bag)
+    if getattr(args, "bag", []) and args.cell is None and not args.dry_run:
+        raise CalibrationError("--bag: say which contract gets the numbers (--cell), or only measure (--dry-run)")
     contract: Contract = load_contract(args.cell or "sim_franka")
     destination = Destination(args.cell or "sim_franka", args.out, args.dry_run, args.write_shipped)
     destination.check()
@@ -109,12 +110,6 @@ def run(args: argparse.Namespace) -> int:
     folder = args.run or new_run_folder(Path("runs"))
     measure(args, contract, destination, folder)
     return 0
-
-
-def _cell_of_bag(bag: Path) -> str:
-    from dp_bringup.calibration.estimate import CalibrationError
-
-    raise CalibrationError(f"--bag {bag}: say which contract gets the numbers (--cell), or measure only (--dry-run)")
 
 
 def _check_camera(args: argparse.Namespace, contract: Contract) -> None:
