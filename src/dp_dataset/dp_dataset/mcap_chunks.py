@@ -15,7 +15,7 @@ _FIRST_PRIVATE_OPCODE = 0x80
 _MESSAGE = struct.Struct("<HIQQ")
 _CHUNK_HEADER = struct.Struct("<QQQII")
 _COMPRESSIONS = (b"", b"lz4", b"zstd")
-_LONGEST_HEADER = _CHUNK_HEADER.size + 4 + 8
+LONGEST_CHUNK_HEADER = _CHUNK_HEADER.size + 4 + 8
 _SEARCH_BYTES = 2**20
 #: A power cut leaves blocks that were allocated and never written: they read as zeros.
 _BLOCK_BYTES = 512
@@ -178,24 +178,31 @@ def written_size(file: BinaryIO, size: int) -> int:
 
 def find_chunk(file: BinaryIO, position: int, size: int) -> int | None:
     """Offset of the next complete chunk, looked for byte by byte; None if there is none."""
-    overlap = RECORD_HEADER.size + _LONGEST_HEADER
+    overlap = RECORD_HEADER.size + LONGEST_CHUNK_HEADER
     while position + overlap <= size:
         file.seek(position)
         block = file.read(_SEARCH_BYTES + overlap)
         found = block.find(CHUNK)
         while 0 <= found <= len(block) - overlap:
             _, length = RECORD_HEADER.unpack_from(block, found)
-            if position + found + RECORD_HEADER.size + length <= size and _is_chunk(block, found, length):
+            begin = found + RECORD_HEADER.size
+            fits = position + begin + length <= size
+            if fits and is_chunk(block[begin : begin + LONGEST_CHUNK_HEADER], length):
                 return position + found
             found = block.find(CHUNK, found + 1)
         position += _SEARCH_BYTES
     return None
 
 
-def _is_chunk(block: bytes, offset: int, length: int) -> bool:
-    body = offset + RECORD_HEADER.size
+def is_chunk(head: bytes, length: int) -> bool:
+    """Whether the content of a record begins as a chunk of its length does.
+
+    Args:
+        head: First bytes of the content, ``LONGEST_CHUNK_HEADER`` of them if there are so many.
+        length: Of the content, bytes.
+    """
     try:
-        header = parse_chunk_header(block[body : body + _LONGEST_HEADER])
+        header = parse_chunk_header(head)
     except ValueError:
         return False
     return header.data_offset + header.data_size == length and header.start_ns <= header.end_ns

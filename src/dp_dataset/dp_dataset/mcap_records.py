@@ -18,13 +18,17 @@ from dp_dataset.mcap_chunks import (
     CHANNEL,
     CHUNK,
     DATA_END,
+    LONGEST_CHUNK_HEADER,
+    MESSAGE,
     MESSAGE_INDEX,
+    METADATA,
     RECORD_HEADER,
     SCHEMA,
     Record,
     claimed_span,
     decompress,
     find_chunk,
+    is_chunk,
     is_opcode,
     only,
     parse_chunk_header,
@@ -59,6 +63,10 @@ class McapDamage(ValueError):  # noqa: N818 (it is also passed on as news)
         self.messages: int | None = None
         self.at_end = at_end
 
+
+_READ = (SCHEMA, CHANNEL, MESSAGE, METADATA)
+#: Outside of chunks lie attachments at most; a longer record is taken for a wrong length.
+_LARGEST_OTHER_BYTES = 2**30
 
 OnDamage = Callable[[McapDamage], None]
 
@@ -121,7 +129,7 @@ class McapRecords:
             head = file.read(RECORD_HEADER.size)
             opcode, length = RECORD_HEADER.unpack(head) if len(head) == RECORD_HEADER.size else (0, size)
             end = position + RECORD_HEADER.size + length
-            if not is_opcode(opcode) or end > size:
+            if end > size or not _is_plausible(file, opcode, length):
                 following = find_chunk(file, position + 1, size)
                 yield position, self._damaged_part(file, position, following, size, opcode)
                 position = size if following is None else following
@@ -146,7 +154,7 @@ class McapRecords:
             if self._bad is not None:
                 # What a lost chunk held is known from the index behind it: 16 bytes for each message.
                 self._bad.messages = (self._bad.messages or 0) + max(0, length - 6) // 16
-        else:
+        elif opcode in _READ:
             yield Record(opcode, position, memoryview(file.read(length)))
 
     def _chunk(self, body: memoryview, position: int) -> Iterator[Record]:
@@ -167,6 +175,8 @@ class McapRecords:
                 yield from only(records_of(records, position, lenient=True), (SCHEMA, CHANNEL))
                 return
             yield from records_of(records, position, lenient=False)
+        except McapDamage:
+            raise
         except (ValueError, struct.error, zstandard.ZstdError, RuntimeError) as error:
             self._postpone(McapDamage(f"a chunk cannot be unpacked: {error}", position, size, span))
 
@@ -202,3 +212,13 @@ class McapRecords:
         if self._on_damage is None:
             raise damage
         self._on_damage(damage)
+
+
+def _is_plausible(file: BinaryIO, opcode: int, length: int) -> bool:
+    """Whether a record may be what it says, before its length is believed; the file stands at its content."""
+    if opcode != CHUNK:
+        return is_opcode(opcode) and length <= _LARGEST_OTHER_BYTES
+    start = file.tell()
+    head = file.read(LONGEST_CHUNK_HEADER)
+    file.seek(start)
+    return is_chunk(head, length)
