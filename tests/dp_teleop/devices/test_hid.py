@@ -81,13 +81,17 @@ def test_a_read_that_a_signal_interrupts_is_no_loss(hid_bus, monkeypatch):
     assert device.read(1.0).axes[1] == -1.0 and interrupted
 
 
-def test_a_radio_device_that_falls_silent_while_deflected_is_lost(hid_bus):
+def test_a_radio_device_that_falls_silent_while_deflected_is_lost(hid_bus, monkeypatch):
     reports = hid_bus.plug(WIRELESS_RECEIVER)
     device = HidDevice(lambda: 7, backend=hid_bus)
+    waits_ms = []
+    whole = device._handle.read
+    monkeypatch.setattr(device._handle, "read", lambda length, ms=0: waits_ms.append(ms) or whole(length, ms))
     reports.put(RADIO_RIGHT)
     device.read(0.0)
     with pytest.raises(DeviceLostError, match="fell silent while deflected"):
         device.read(10.0)
+    assert 0 < max(waits_ms) <= 151  # it does not sleep through the time in which it must notice
 
 
 def test_a_radio_device_at_rest_may_be_silent(hid_bus):

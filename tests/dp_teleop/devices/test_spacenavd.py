@@ -233,6 +233,8 @@ class TestFullScale:
         self.plug(sysfs, "event1", "056a", "0357", "0", "1000003 3f")  # a tablet
         self.plug(sysfs, "event3", "046d", "c626", "3f", "0")
         assert full_scale("", sysfs) == full_scale("/dev/input/event3", sysfs) == 350
+        self.plug(sysfs, "event2", "256f", "c652", "143", "3")  # the receiver's other interface
+        assert full_scale("", sysfs) == 350
         self.plug(sysfs, "event4", "256f", "c62e", "0", "3f")
         assert full_scale("", sysfs) == full_scale("/dev/input/event4", sysfs) == 500
         assert full_scale("/dev/input/event3", sysfs) == full_scale("/dev/ttyS0", sysfs) == 350

@@ -243,7 +243,8 @@ class SpacenavdDevice:
         while not packet.refused and packet.remaining > wire.TEXT_CHUNK:
             packet = self._await_answer()
             text += packet.text
-        return "" if packet.refused else text.decode(errors="replace").strip()
+        shown = "".join(filter(str.isprintable, text.decode(errors="replace")))
+        return "" if packet.refused else shown.strip()
 
     def _ask(self, request: bytes) -> wire.Packet:
         self._send(request)
