@@ -21,7 +21,7 @@ _UNSIGNED = struct.Struct("<I")
 _UNSIGNED_LONG = struct.Struct("<Q")
 
 
-def read_frame_number(message: bytes, type_name: str) -> int:
+def read_frame_number(message: bytes | memoryview, type_name: str) -> int:
     """The camera's counter in a serialized metadata message.
 
     Args:
@@ -69,7 +69,7 @@ class FrameCounter:
         self._sequence: int | None = None
         self.unreadable = 0
 
-    def add(self, message: bytes, sequence: int = 0) -> int:
+    def add(self, message: bytes | memoryview, sequence: int = 0) -> int:
         """Take the metadata of the next frame.
 
         Args:

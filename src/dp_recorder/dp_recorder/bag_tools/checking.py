@@ -11,6 +11,7 @@ from dp_dataset.bag_reader import BagError, BagReader, BagTopic, RawMessage
 from dp_dataset.mcap_records import McapDamage
 
 from dp_recorder.bag_tools.bag_copy import information_differences, read_information
+from dp_recorder.bag_tools.camera_frames import CameraFrames
 from dp_recorder.bag_tools.evidence import contract_hash, contract_of
 from dp_recorder.bag_tools.finding import FAILURE, WARNING, BagFinding
 from dp_recorder.bag_tools.image_health import IMAGE_TYPES, ImageHealth
@@ -81,6 +82,7 @@ class _Check:
         self._stamped = {name for name, topic in details.items() if _has_header(topic)}
         self._timings = {name: StreamTiming(name, limits) for name, limits in self._limits(details).items()}
         self._images = {t.name: ImageHealth(t.name) for t in details.values() if t.type_name in IMAGE_TYPES}
+        self._frames = CameraFrames({name: topic.type_name for name, topic in details.items()})
         self._motion = MotionRecord()
         self._checks = (
             motion_checks(self._contract, bag.topics, self._full_name, self._motion) if self._contract else {}
@@ -98,6 +100,7 @@ class _Check:
             self._findings += timing.findings(bag.start_ns, bag.end_ns)
         for image in self._images.values():
             self._findings += image.findings(bag.start_ns, self._motion)
+        self._findings += self._frames.findings(bag.start_ns)
         for check in self._checks.values():
             self._findings += check.complaints.findings(bag.start_ns)
         rows = [timing.row() | self._image_figures(timing.topic) for timing in self._timings.values()]
@@ -129,6 +132,7 @@ class _Check:
         # A stamp of zero is what a publisher sends that has none.
         timing_ns = stamp_ns or entry.publish_time_ns
         self._timings[entry.topic].add(entry.log_time_ns, timing_ns, entry.sequence, len(entry.data))
+        self._frames.add(entry.topic, entry.data, entry.sequence, entry.log_time_ns)
         image, check = self._images.get(entry.topic), self._checks.get(entry.topic)
         if image is not None:
             image.add(entry)
@@ -140,7 +144,9 @@ class _Check:
 
     def _image_figures(self, topic: str) -> dict[str, Any]:
         image = self._images.get(topic)
-        return {} if image is None else {"repeated_pictures": image.repeated}
+        if image is None:
+            return {}
+        return {"repeated_pictures": image.repeated, "frames_lost": self._frames.lost(topic)}
 
     def _on_damage(self, damage: McapDamage) -> None:
         at_s = None if damage.start_ns is None else (damage.start_ns - self._bag.start_ns) / 1e9

@@ -9,7 +9,8 @@ from typing import Any
 from dp_core.contract import Contract, ContractError
 from dp_dataset.bag_reader import RawMessage
 
-from dp_recorder.recorded_streams import RecordedStream, recorded_streams
+from dp_recorder.bag_tools.camera_frames import CameraFrames
+from dp_recorder.recorded_streams import RecordedStream, realsense_streams, recorded_streams
 from dp_recorder.stream_statistics import StreamStatistics, StreamSummary
 from dp_recorder.verdict import BAD, Verdict, judge
 
@@ -40,12 +41,16 @@ class BagEvidence:
 
     def __init__(self, episode: Mapping[str, Any]) -> None:
         contract = contract_of(episode)
+        described = episode.get("streams")
+        described = described if isinstance(described, Mapping) else {}
         self.streams: tuple[RecordedStream, ...] = recorded_streams(contract) if contract else ()
+        if contract:
+            self.streams += tuple(stream for stream in realsense_streams(contract) if stream.topic in described)
         prefix = str(episode.get("namespace") or "/").rstrip("/")
         self._statistics = {f"{prefix}/{stream.bag_topic}": StreamStatistics(stream.rate_hz) for stream in self.streams}
-        described = episode.get("streams")
+        self._frames = CameraFrames({f"{prefix}/{stream.bag_topic}": stream.type_name for stream in self.streams})
         for stream in self.streams:
-            known = described.get(stream.topic) if isinstance(described, Mapping) else None
+            known = described.get(stream.topic)
             if isinstance(known, Mapping) and known.get("published", 0) is None:
                 self._statistics[f"{prefix}/{stream.bag_topic}"].publisher_ambiguous()
         self.message_count = 0
@@ -60,10 +65,14 @@ class BagEvidence:
         statistics = self._statistics.get(entry.topic)
         if statistics is not None:
             statistics.add(entry.publish_time_ns, entry.sequence, len(entry.data))
+            self._frames.add(entry.topic, entry.data, entry.sequence, entry.log_time_ns)
 
     def summaries(self) -> tuple[StreamSummary, ...]:
         """Statistics of each stream, in their order."""
-        return tuple(statistics.summary() for statistics in self._statistics.values())
+        return tuple(
+            dataclasses.replace(statistics.summary(), frames_lost=self._frames.lost(topic) or 0)
+            for topic, statistics in self._statistics.items()
+        )
 
     def verdict(self, failure: str | None) -> Verdict:
         """The recorder's verdict on these messages.
