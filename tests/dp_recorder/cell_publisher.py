@@ -159,11 +159,18 @@ def interrupted(cell: Cell) -> dict:
     return {"published": cell.counts}
 
 
+def endless(cell: Cell) -> dict:
+    """Publish until killed."""
+    while True:
+        cell.run_ticks(100)
+
+
 def main() -> None:
     scenario = sys.argv[1]
     rclpy.init()
     without = ("camera/wrist/color/image_raw",) if scenario == "missing" else ()
-    result = {"whole": whole, "missing": missing, "interrupted": interrupted}[scenario](Cell(without))
+    scenarios = {"whole": whole, "missing": missing, "interrupted": interrupted, "endless": endless}
+    result = scenarios[scenario](Cell(without))
     print(json.dumps(result), flush=True)
     rclpy.try_shutdown()
 

@@ -37,6 +37,7 @@ class Desk:
         scene_seed: Seed of the simulated scene for the coming episode; None where scenes are real.
         plan_seeds: The recorder's plan names the seeds, so that notes need not.
         rows: Closed episodes as plain data.
+        interrupted: It was ended by Ctrl-C.
     """
 
     link: RecorderLink
@@ -47,6 +48,7 @@ class Desk:
     scene_seed: Callable[[EpisodeState], int] | None = None
     plan_seeds: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
     _keyboard: Keyboard = field(default_factory=Keyboard)
     _bells: Bells = field(default_factory=Bells)
     _ringer: Ringer = field(default_factory=Ringer)
@@ -58,10 +60,12 @@ class Desk:
     _scene: int | None = None
 
     def run(self) -> None:
-        """Serve the operator until he quits; an episode that is open then is closed without a label."""
+        """Serve the operator until he quits or presses Ctrl-C; an episode open then is closed without a label."""
         try:
             while self._serve():
                 time.sleep(PERIOD_S)
+        except KeyboardInterrupt:
+            self.interrupted = True
         finally:
             self.close_episode()
 

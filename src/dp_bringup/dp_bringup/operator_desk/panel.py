@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dp_bringup.operator_desk.keys import HELP, hint
 from dp_bringup.operator_desk.stream_table import stream_table
-from dp_bringup.operator_desk.style import BOLD, CYAN, DIM, GREEN, RED, REVERSE, YELLOW, Style
+from dp_bringup.operator_desk.style import BOLD, CYAN, DIM, GREEN, RED, REVERSE, YELLOW, Style, shorten
 from dp_msgs.msg import EpisodeState
 
 STATE_NAMES = {
@@ -96,7 +96,7 @@ def _head(view: DeskView, state: EpisodeState, style: Style) -> list[str]:
     left = f"dp record  {view.cell}  {state.task}  kept {state.episodes_recorded}"
     if view.silent_s > 3.0:
         name, clock = "RECORDER SILENT", f" {view.silent_s:.0f} s"
-    badge = f" {name}{clock} "
+    badge = shorten(f" {name}{clock} ", style.columns)
     line = style.fill(left, len(badge))
     colour = RED if view.silent_s > 3.0 else _STATE_COLOURS.get(state.state, YELLOW)
     return [f"{style.paint(line, BOLD)}{style.paint(badge, REVERSE, colour)}"]

@@ -26,8 +26,8 @@ from dp_bringup.results import write_results
 from dp_bringup.run_folder import new_run_folder
 from dp_msgs.msg import EpisodeState
 
-RECORDER_PATIENCE_S = 60.0
 ATTACH_PATIENCE_S = 10.0
+INTERRUPTED = 130
 
 
 def record_by_person(args: argparse.Namespace, simulated: bool) -> int:
@@ -43,7 +43,7 @@ def record_by_person(args: argparse.Namespace, simulated: bool) -> int:
     print(_summary(desk, args.out))
     figures = Counter(row["outcome"] for row in desk.rows)
     write_results(args.json, "record", desk.rows, {"episodes": len(desk.rows), "outcomes": dict(figures)})
-    return 0
+    return INTERRUPTED if desk.interrupted else 0
 
 
 def _started(args: argparse.Namespace, contract: Contract, plan: Plan | None, simulated: bool) -> Desk:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dp_bringup.operator_desk.style import BOLD, DIM, GREEN, RED, YELLOW, Style, printable, shorten_middle
+from dp_bringup.operator_desk.style import (
+    BOLD,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    Style,
+    display_width,
+    printable,
+    shorten_middle,
+)
 from dp_msgs.msg import StreamState
 
 _FIGURES = "{rate:>7s}{expected:>6s}{jitter:>8s}{delay:>8s}{age:>8s}{lost:>7s}"
@@ -51,7 +61,7 @@ def _row(stream: StreamState, style: Style, name_width: int) -> str:
     mark = "!" if bad else ("+" if stream.required else " ")
     colour = RED if bad else (YELLOW if lost else (GREEN if stream.required else DIM))
     plain = f"{mark} {name}{figures}"
-    if len(plain) > style.columns:
+    if display_width(plain) > style.columns:
         return style.line(plain, colour)
     return style.paint(mark, colour, BOLD) + " " + style.paint(f"{name}{figures}", colour if bad or lost else "")
 

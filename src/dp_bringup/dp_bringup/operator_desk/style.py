@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from dataclasses import dataclass
 
 BOLD, DIM, REVERSE = "1", "2", "7"
@@ -40,18 +41,27 @@ class Style:
     def fill(self, text: str, reserved: int) -> str:
         """The text, cut or filled up so that ``reserved`` columns are left behind it."""
         room = max(0, self.columns - reserved)
-        return shorten(printable(text), room).ljust(room)
+        shown = shorten(printable(text), room)
+        return shown + " " * (room - display_width(shown))
+
+
+def display_width(text: str) -> int:
+    """Columns that the text takes: two for wide characters of East Asia, none for combining ones."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def shorten(text: str, width: int) -> str:
     """The text cut to ``width`` columns; three dots say that something is missing."""
-    if len(text) <= width:
+    if display_width(text) <= width:
         return text
-    return text[: max(0, width - 3)] + "..."[: max(0, width)]
+    dots = "..."[: max(0, width)]
+    while text and display_width(text) > width - len(dots):
+        text = text[:-1]
+    return text + dots
 
 
 def shorten_middle(text: str, width: int) -> str:
-    """The text cut to ``width`` columns in the middle: both ends of a topic tell something."""
+    """A name cut to ``width`` characters in the middle: both ends of a topic tell something."""
     if len(text) <= width:
         return text
     kept = max(0, width - 2)

@@ -72,15 +72,19 @@ class Terminal:
             return
         clear = "" if self._size == (columns, rows) else "\x1b[2J"
         self._size, self._drawn = (columns, rows), shown
-        self._write(clear + "\x1b[H" + "\x1b[K\r\n".join(shown) + "\x1b[K\x1b[J")
+        # A line is cleared before it is written: behind a full one the cursor stands on its last character.
+        body = "\n".join(f"\x1b[K{line}" for line in shown)
+        rest = "\n\x1b[J" if len(shown) < rows else ""
+        self._write(f"{clear}\x1b[H{body}{rest}")
 
     def print(self, line: str) -> None:
         """Print a line, where there is no screen."""
         print(line, flush=True)
 
     def ring(self) -> None:
-        """Ring once."""
-        self._write("\a")
+        """Ring once; a log file has no bell."""
+        if sys.stdout.isatty():
+            self._write("\a")
 
     def keys(self) -> list[str]:
         """Keys pressed since the last call: characters, and escape sequences as one; never waits."""
