@@ -2,10 +2,10 @@
 
 import cv2
 import numpy as np
+import pyrealsense2 as rs
 import pytest
 from dp_camera.camera_model import camera_model
 
-rs = pytest.importorskip("pyrealsense2")
 K = (610.0, 612.0, 322.0, 238.0)
 COEFFICIENTS = (-0.056, 0.065, -0.0006, 0.0004, -0.021)  # of the order of a D455's colour camera
 

@@ -22,7 +22,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from dp_msgs.msg import FrameMetadata
 from dp_ros import qos
 
-pytest.importorskip("pyrealsense2")
 NAMESPACE = "/camera_test"
 CELL = {"front": "101", "wrist": "102"}
 PATIENCE_S = 60.0

@@ -1,6 +1,7 @@
 """The driver on librealsense's own software device: its queues, metadata, options, alignment and list of devices."""
 
 import numpy as np
+import pyrealsense2 as rs
 import pytest
 from dp_camera.camera_source import BadFrameError, CameraLostError, CameraSettingError
 from dp_camera.realsense import RealSenseCamera
@@ -9,7 +10,6 @@ from dp_camera.realsense_frames import WRAP_NS
 from dp_camera.software_camera import SoftwareCamera, SoftwareContext
 from dp_core.camera_device import CameraDevice
 
-rs = pytest.importorskip("pyrealsense2")
 WAIT_S = 20.0
 
 

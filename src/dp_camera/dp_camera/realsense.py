@@ -96,7 +96,8 @@ class RealSenseCamera:
         try:
             taken = self._take(running, timeout_s)
             if taken is not None:
-                return read_frame(*taken, self._choice.width, self._choice.height, time.monotonic_ns())
+                color, depth, received_ns = taken
+                return read_frame(color, depth, self._choice.width, self._choice.height, received_ns)
         except RuntimeError as error:
             raise CameraLostError(f"camera {self._spec.serial_number}: {error}") from None
         changes = self._cameras.changes
@@ -138,18 +139,19 @@ class RealSenseCamera:
         else:
             wanted.append((sensor, [profile]))
 
-    def _take(self, running: _Running, timeout_s: float) -> tuple[Any, Any] | None:
-        """Colour and depth (or None) of the next frame set that has colour; None when there was none in time."""
+    def _take(self, running: _Running, timeout_s: float) -> tuple[Any, Any, int] | None:
+        """Colour, depth (or None) and receipt of the next frame set that has colour; None when none came in time."""
         if running.align is None:
             got, frame = running.queue.try_wait_for_frame(max(1, round(1e3 * timeout_s)))
-            return (frame.as_video_frame(), None) if got else None
+            return (frame.as_video_frame(), None, time.monotonic_ns()) if got else None
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0.0:
             got, frames = running.queue.try_wait_for_frames(max(1, round(1e3 * left_s)))
+            received_ns = time.monotonic_ns()  # before the alignment, which takes its time
             if got and frames.get_color_frame():
                 if frames.get_depth_frame():
                     frames = running.align.process(frames)
-                return frames.get_color_frame(), frames.get_depth_frame()
+                return frames.get_color_frame(), frames.get_depth_frame(), received_ns
         return None
 
 

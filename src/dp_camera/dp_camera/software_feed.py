@@ -48,6 +48,8 @@ class SoftwareFeed:
         depth = np.full(ramp.shape, 800, dtype=np.uint16) if self.camera.depth is not None else None
         number = 0
         while not self._closed.wait(max(0.0, begun_s + number * self._period_s - time.monotonic())):
-            camera_us = round(1e6 * (time.monotonic() - begun_s) / (1.0 + DRIFT)) % _COUNTER_US
+            # A camera takes its frames when they are due, however late they are fetched; what is overdue is lost.
+            number = max(number, int((time.monotonic() - begun_s) / self._period_s))
+            camera_us = round(1e6 * number * self._period_s / (1.0 + DRIFT)) % _COUNTER_US
             self.camera.send(np.roll(picture, number, axis=1), number, camera_us * 1_000, depth)
             number += 1
