@@ -12,7 +12,7 @@ from dp_dataset.mcap_records import McapDamage
 
 from dp_recorder.bag_tools.bag_copy import information_differences, read_information
 from dp_recorder.bag_tools.camera_frames import CameraFrames
-from dp_recorder.bag_tools.evidence import contract_hash, contract_of
+from dp_recorder.bag_tools.evidence import contract_hash, contract_of, is_simulated
 from dp_recorder.bag_tools.finding import FAILURE, WARNING, BagFinding
 from dp_recorder.bag_tools.image_health import IMAGE_TYPES, ImageHealth
 from dp_recorder.bag_tools.motion_health import motion_checks
@@ -112,15 +112,15 @@ class _Check:
 
     def _limits(self, details: Mapping[str, BagTopic]) -> dict[str, TimingLimits]:
         streams = recorded_streams(self._contract) if self._contract else ()
-        described = self._episode.get("streams") or {}
+        described, clocked = self._episode.get("streams") or {}, not is_simulated(self._episode)
         found = {}
         for stream in streams:
             name = self._full_name(stream.bag_topic)
             # Of several publishers on one topic the counters mean nothing; the recorder has noticed that.
             counted = described.get(stream.topic, {}).get("published", 0) is not None
             if stream.required or name in details:
-                found[name] = TimingLimits.of(stream, counted)
-        return found | {name: TimingLimits() for name in details if name not in found}
+                found[name] = TimingLimits.of(stream, counted, clocked)
+        return found | {name: TimingLimits(clocked=clocked) for name in details if name not in found}
 
     def _add(self, entry: RawMessage) -> None:
         stamp_ns = entry.publish_time_ns

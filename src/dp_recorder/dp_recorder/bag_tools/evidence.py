@@ -23,6 +23,11 @@ def contract_of(episode: Mapping[str, Any]) -> Contract | None:
         return None
 
 
+def is_simulated(episode: Mapping[str, Any]) -> bool:
+    """Whether receipt times are those of /clock, and say nothing about the clocks of the publishers."""
+    return episode.get("clock") == "simulation"
+
+
 def contract_hash(contract: Mapping[str, Any]) -> str:
     """Hash of a contract as it was written down, whatever this version of the software adds to it."""
     text = json.dumps(contract, sort_keys=True, separators=(",", ":"))
@@ -41,6 +46,7 @@ class BagEvidence:
 
     def __init__(self, episode: Mapping[str, Any]) -> None:
         contract = contract_of(episode)
+        self._outcome, self._simulated = str(episode.get("outcome", "")), is_simulated(episode)
         described = episode.get("streams")
         described = described if isinstance(described, Mapping) else {}
         self.streams: tuple[RecordedStream, ...] = recorded_streams(contract) if contract else ()
@@ -64,7 +70,7 @@ class BagEvidence:
         self.last_ns = max(self.last_ns, entry.log_time_ns)
         statistics = self._statistics.get(entry.topic)
         if statistics is not None:
-            statistics.add(entry.publish_time_ns, entry.sequence, len(entry.data))
+            statistics.add(entry.publish_time_ns, entry.sequence, len(entry.data), entry.log_time_ns)
             self._frames.add(entry.topic, entry.data, entry.sequence, entry.log_time_ns)
 
     def summaries(self) -> tuple[StreamSummary, ...]:
@@ -83,7 +89,7 @@ class BagEvidence:
         if not self.streams:
             reasons = [] if failure is None else [failure]
             return Verdict(BAD, (*reasons, "no contract to judge by"))
-        return judge(self.streams, self.summaries(), failure)
+        return judge(self.streams, self.summaries(), failure, outcome=self._outcome, simulated=self._simulated)
 
     def describe_streams(self) -> dict[str, Any]:
         """Statistics as ``episode.json`` carries them."""

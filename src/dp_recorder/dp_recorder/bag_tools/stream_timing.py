@@ -7,13 +7,12 @@ from dp_recorder.bag_tools.finding import FAILURE, WARNING, BagFinding
 from dp_recorder.bag_tools.running_quantiles import RunningQuantiles
 from dp_recorder.recorded_streams import RecordedStream
 from dp_recorder.stream_statistics import StreamStatistics
+from dp_recorder.verdict import FUTURE_S, JITTER_FLOOR_S
 
 _SECOND_NS = 1_000_000_000
 _GAP_PERIODS = 1.5
 #: Below this share of the contract's rate a stream fails the check.
 LEAST_RATE_SHARE = 0.9
-#: A stamp may be this far ahead of its receipt before the clocks are said to disagree, s.
-FUTURE_S = 0.005
 #: Drift between two clocks that is complained of, and the change of offset below which it is noise.
 DRIFT_SHARE, DRIFT_S = 200e-6, 0.005
 #: A drift is told from noise only over this time (s) and number of messages.
@@ -29,19 +28,19 @@ class TimingLimits:
         rate_hz: Its rate.
         max_age_s: Longest gap that may be bridged, s.
         counted: Whether the publisher's counter may be trusted.
+        clocked: Whether receipt and stamp are of clocks that should agree (not in simulation).
     """
 
     required: bool = False
     rate_hz: float | None = None
     max_age_s: float | None = None
     counted: bool = True
+    clocked: bool = True
 
     @staticmethod
-    def of(stream: RecordedStream | None, counted: bool = True) -> "TimingLimits":
-        """Limits of a stream of the contract; none for one that it does not know."""
-        if stream is None:
-            return TimingLimits(counted=counted)
-        return TimingLimits(stream.required, stream.rate_hz, stream.max_age_s, counted)
+    def of(stream: RecordedStream, counted: bool = True, clocked: bool = True) -> "TimingLimits":
+        """Limits of a stream of the contract."""
+        return TimingLimits(stream.required, stream.rate_hz, stream.max_age_s, counted, clocked)
 
 
 class StreamTiming:
@@ -141,6 +140,8 @@ class StreamTiming:
         if limits.max_age_s and row["longest_gap_s"] > limits.max_age_s:
             what = f"gap of {row['longest_gap_s']:.3f} s between stamps, allowed {limits.max_age_s:g} s"
             complain(severe, what, self._longest_at_ns)
+        if limits.rate_hz and row["jitter_p99_s"] > max(0.5 / limits.rate_hz, JITTER_FLOOR_S):
+            complain(WARNING, f"jitter of {1e3 * row['jitter_p99_s']:.1f} ms (99th percentile)")
         if row["lost"]:
             complain(FAILURE, f"{row['lost']} of {row['published']} published messages lost")
         if row["out_of_order"]:
@@ -148,7 +149,8 @@ class StreamTiming:
         if row["log_out_of_order"]:
             complain(WARNING, f"{row['log_out_of_order']} messages received before their predecessor")
         self._check_span(complain, bag_start_ns, bag_end_ns)
-        self._check_clock(complain, row, severe)
+        if limits.clocked:
+            self._check_clock(complain, row, severe)
         return found
 
     def _check_span(self, complain: Any, bag_start_ns: int, bag_end_ns: int) -> None:
