@@ -49,6 +49,10 @@ class Connection:
         self._arrivals.append(now_ns)
         return appeared
 
+    def repeat(self) -> None:
+        """Note that the source goes on, with what it said a moment ago."""
+        self._looks = 0
+
     def open_to(self, source: str) -> bool:
         """Whether samples of a source are wanted: no other one delivers."""
         return not self.connected or self.source == source

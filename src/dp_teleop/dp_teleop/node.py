@@ -35,7 +35,7 @@ from dp_teleop.liveness import LivenessState, watch_liveness
 from dp_teleop.mapping import MappingState, TeleopCommand, choose_command, step
 from dp_teleop.outputs import TeleopOutputs
 from dp_teleop.report import device_status
-from dp_teleop.sample import VIRTUAL_FRAME_ID, SpaceMouseSample, is_repetition, sample_problem
+from dp_teleop.sample import REPEAT_NS, VIRTUAL_FRAME_ID, SpaceMouseSample, is_repetition, sample_problem
 
 TOPIC = "spacenav/joy"
 # Periods of what is said without a sample.
@@ -58,6 +58,7 @@ class TeleopNode(Node):
         self._state = MappingState.at_start(self._spec)
         self._command: TeleopCommand | None = None
         self._taken: SpaceMouseSample | None = None
+        self._joy_ns, self._joy = 0, (None, None)
         self._liveness = LivenessState()
         self._connection = Connection(name=self._spec.device)
         self._tool_quat: np.ndarray | None = None
@@ -130,11 +131,18 @@ class TeleopNode(Node):
         return open_device(spec.device, spec.device_path, self._now_ns, spec.highest_button + 1, spec.clutch_button)
 
     def _on_joy(self, message: Joy) -> None:
-        stamp = stamp_to_ns(message.header.stamp)
-        sample = SpaceMouseSample(stamp, np.array(message.axes, dtype=float), tuple(b > 0 for b in message.buttons))
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        reading = (message.axes, message.buttons)
         with self._lock:
             if self._spec.device == "auto" and not (self._searched and self._connection.open_to("topic")):
                 return
+            # A thousand messages a second, most of them equal: what costs time is left to those that are taken.
+            if 0 <= stamp_ns - self._joy_ns < REPEAT_NS and reading == self._joy and self._connection.connected:
+                self._connection.repeat()
+                return
+            self._joy_ns, self._joy = stamp_ns, reading
+            buttons = tuple(button > 0 for button in message.buttons)
+            sample = SpaceMouseSample(stamp_ns, np.array(message.axes, dtype=float), buttons)
             self._offer("topic", TOPIC, sample, watched=message.header.frame_id != VIRTUAL_FRAME_ID)
 
     def _on_device(self, device: SpaceMouseDevice, sample: SpaceMouseSample) -> None:
