@@ -19,18 +19,28 @@ class StorageSpace:
 
     @property
     def free_bytes(self) -> int:
-        """Free on the file system now, bytes."""
-        folder = self.directory.absolute()
-        while not folder.exists():
-            folder = folder.parent
-        return shutil.disk_usage(folder).free
+        """Free on the file system now, bytes; 0 when it does not answer."""
+        try:
+            return self._measure()
+        except OSError:
+            return 0
 
     def problem(self) -> str | None:
         """One sentence if too little is free, else None."""
-        free = self.free_bytes
+        try:
+            free = self._measure()
+        except OSError as error:
+            # An unplugged disk: recording must end in order, not with an exception.
+            return f"the disk of {self.directory} does not answer: {error}"
         if free >= self.min_free_bytes:
             return None
         return (
             f"only {free / 2**30:.2f} GiB free for {self.directory}, "
             f"at least {self.min_free_bytes / 2**30:.2f} GiB are needed"
         )
+
+    def _measure(self) -> int:
+        folder = self.directory.absolute()
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
