@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from dp_bringup.calibration.cell import CalibrationSession
 from dp_bringup.calibration.code_reader import read_code
 from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.screen import read_log
-from dp_bringup.processes import ProcessGroup
 from dp_ros import qos
 
 Picture = NDArray[np.uint8]
@@ -143,17 +141,10 @@ def simulated_screen(period_s: float) -> ShownAt:
     return lambda counter: (counter * period_s, (counter + 1) * period_s)
 
 
-@contextlib.contextmanager
-def real_screen(folder: Path, hold: int) -> Iterator[Callable[[], ShownAt]]:
-    """Show codes on this computer's screen; yields a function that reads the log of the times so far."""
+def start_real_screen(session: CalibrationSession, folder: Path, hold: int) -> Callable[[], ShownAt]:
+    """Show codes on this computer's screen until the session ends; returns what reads the times so far."""
     log = folder / "screen.csv"
-    with ProcessGroup(folder) as group:
-        group.start(
-            "screen", [sys.executable, "-m", "dp_bringup.calibration.screen", "--log", str(log), "--hold", str(hold)]
-        )
-
-        def times() -> ShownAt:
-            group.check()
-            return read_log(log).get
-
-        yield times
+    log.unlink(missing_ok=True)
+    module = "dp_bringup.calibration.screen"
+    session.start_child("screen", [sys.executable, "-m", module, "--log", str(log), "--hold", str(hold)])
+    return lambda: read_log(log).get

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from dp_core.contract import Contract, load_contract
 
 from dp_bringup.calibration.camera_latency import DisplayLatency, estimate_camera
-from dp_bringup.calibration.camera_run import ShownAt, real_screen, simulated_screen, watch_cameras
+from dp_bringup.calibration.camera_run import simulated_screen, start_real_screen, watch_cameras
 from dp_bringup.calibration.cell import LEAD_S, SETTLE_S, CalibrationSession, SimulatedLatencies, opened_cell
 from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.excitation import Wobble, step_widths, wobble_poses
@@ -59,9 +58,12 @@ def calibrate_cameras(
     folder.mkdir(parents=True, exist_ok=True)
     with (
         opened_cell(destination.cell, folder, simulated, control=False, seed=seed) as session,
-        _screen(folder, simulated, hold) as times,
         bar(pictures * len(names), "pictures", "picture") as shown,
     ):
+        if simulated is None:
+            times = start_real_screen(session, folder, hold)
+        else:
+            times = partial(simulated_screen, simulated.clock_code_period_s)
         seen = watch_cameras(session, contract, names, pictures, lambda count: shown.update(count - shown.n))
         shown_at = times()
     estimates, plots, unread = [], [], {}
@@ -74,16 +76,6 @@ def calibrate_cameras(
         plot_camera(estimate, sightings, display, one.example, plots[-1])
         estimates.append(estimate)
     finish("calibrate camera", estimates, destination, plots, {"unread": unread}, json_file)
-
-
-@contextlib.contextmanager
-def _screen(folder: Path, simulated: SimulatedLatencies | None, hold: int) -> Iterator[Callable[[], ShownAt]]:
-    if simulated is not None:
-        shown_at = simulated_screen(simulated.clock_code_period_s)
-        yield lambda: shown_at
-        return
-    with real_screen(folder, hold) as times:
-        yield times
 
 
 def calibrate_robot(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,10 @@ class CalibrationSession(CellSession):
         self.wait_for(lambda: self.command is not None, timeout_s, hint)
         self.wait_for(self._set_mode.service_is_ready, timeout_s, "service control/set_mode")
         self.wait_for(lambda: self._chunks.get_subscription_count() > 0, timeout_s, "control, to listen to plans")
+
+    def start_child(self, name: str, command: Sequence[str]) -> None:
+        """Start a process that belongs to this session: all waiting ends with its error when it ends."""
+        self._group.start(name, command)
 
     def is_published(self, topic: str) -> bool:
         """Whether somebody publishes a topic."""

@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ QUIET_CELLS = 1
 #: A hold of a whole number of refreshes would let a camera of the same rate run in step with the screen for ever:
 #: every so many codes one is held for a refresh longer.
 LONGER_EVERY = 5
+FALLBACK_HZ = 60
+# No screen refreshes faster than this; a driver whose flips take less does not wait.
+SHORTEST_REFRESH_S = 0.0025
 
 
 def draw_code(surface: Any, counter: int) -> None:
@@ -48,24 +52,52 @@ def show(log: Path, hold: int) -> int:
     import pygame
 
     ended: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: ended.append(number))
     pygame.display.init()
-    surface = pygame.display.set_mode((0, 0), pygame.FULLSCREEN | pygame.SCALED, vsync=1)
+    surface, flip = _full_screen(pygame)
     pygame.mouse.set_visible(False)
     counter = 0
     with log.open("w", buffering=1) as file:
         while not ended:
             draw_code(surface, counter)
-            pygame.display.flip()
+            flip()
             file.write(f"{counter},{time.time_ns()}\n")
             for _ in range(hold - 1 + (counter % LONGER_EVERY == 0)):
-                pygame.display.flip()
+                flip()
             keys = [event for event in pygame.event.get() if event.type in (pygame.KEYDOWN, pygame.QUIT)]
             if any(event.type == pygame.QUIT or event.key in (pygame.K_ESCAPE, pygame.K_q) for event in keys):
                 break
             counter += 1
     pygame.quit()
     return 0
+
+
+def _full_screen(pygame: Any) -> tuple[Any, Callable[[], None]]:
+    """A surface of the whole screen, and what shows it at the screen's next refresh (or a 60th of a second later)."""
+    size = pygame.display.get_desktop_sizes()[0]
+    try:
+        surface = pygame.display.set_mode(size, pygame.FULLSCREEN | pygame.SCALED, vsync=1)
+        if _refresh_s(pygame) > SHORTEST_REFRESH_S:
+            return surface, pygame.display.flip
+    except pygame.error:
+        surface = pygame.display.set_mode(size, pygame.FULLSCREEN)
+    print("warning: flips do not wait for the screen's refresh: times are up to one refresh early", flush=True)
+    clock = pygame.time.Clock()
+
+    def flip() -> None:
+        pygame.display.flip()
+        clock.tick(FALLBACK_HZ)
+
+    return surface, flip
+
+
+def _refresh_s(pygame: Any) -> float:
+    """Time that a flip takes, s."""
+    begin = time.monotonic()
+    for _ in range(20):
+        pygame.display.flip()
+    return (time.monotonic() - begin) / 20
 
 
 def main() -> int:
