@@ -50,10 +50,16 @@ def usb(make_hand, cell_file, daemon):
 
 
 @pytest.fixture(scope="module")
-def topic(make_hand, cell_file, usb):
-    """A node that reads the topic; the first one is done with."""
+def later_socket(tmp_path_factory):
+    """Where a daemon will listen, but does not yet."""
+    return tmp_path_factory.mktemp("later") / "spnav.sock"
+
+
+@pytest.fixture(scope="module")
+def topic(make_hand, cell_file, later_socket, usb):
+    """A node that finds no device, so that the topic stands in; the first node is done with."""
     usb.close()
-    return make_hand(cell=cell_file)
+    return make_hand(cell=cell_file, device="auto", device_path=later_socket)
 
 
 def pushes(daemon):
@@ -178,3 +184,17 @@ def test_a_key_of_the_virtual_spacemouse_does_not_tremble(topic):
     )
     assert all(state.engaged and state.connected for state in topic.states)
     assert moving(topic)
+
+
+def test_a_device_that_is_found_later_takes_the_place_of_a_silent_topic(topic, later_socket):
+    armed(topic)
+    assert topic.states[-1].device == "spacenav/joy"
+    daemon = absent_devices.SpacenavDaemon(later_socket)
+    try:
+        topic.wait(lambda: topic.states[-1].device.endswith("(spacenavd)"), "the device")
+        topic.states.clear()
+        topic.wait(lambda: len(topic.states) > 20, "its samples", lambda: topic.show(buttons=(0, 1)))
+        assert not any(state.device == "spacenav/joy" or state.engaged for state in topic.states)
+    finally:
+        daemon.close()
+    topic.wait(lambda: topic.states[-1].device == "spacenav/joy", "the topic's turn", topic.show)
