@@ -17,6 +17,7 @@ from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Metadata, Schema, Statistics
 from mcap.stream_reader import CRCValidationError
+from rosbags.serde import SerdeError
 
 from dp_dataset.bag_contents import BagMessage, BagTopic, RawMessage, message_types
 from dp_dataset.mcap_chunks import CHANNEL, MESSAGE, METADATA, SCHEMA, Record, parse_message
@@ -58,12 +59,16 @@ class BagReader:
         else:
             files = sorted(self.folder.glob("*.mcap")) if self.folder.is_dir() else []
             if len(files) != 1:
-                raise BagError(f"{self.folder} holds {len(files)} MCAP files, expected one")
+                raise BagError(
+                    f"{self.folder} holds {len(files)} MCAP files, expected one"
+                    + ("; name one of them, or merge them: ros2 bag convert" if files else "")
+                )
             self.path = files[0]
         self._channels: dict[int, Channel] = {}
         self._schemas: dict[int, Schema] = {}
         self._counts: dict[str, int] = {}
         self._metadata: dict[str, dict[str, str]] = {}
+        self._types: Any = None
         self.start_ns = self.end_ns = 0
         self.indexed = self.complete = self._read_summary()
         if not self.indexed:
@@ -137,19 +142,24 @@ class BagReader:
         Raises:
             BagError: If the file is damaged, except at the end of an unfinished one.
         """
-        typestore = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
         for entry in self.read_raw(topics):
-            yield BagMessage(
-                entry.topic,
-                entry.log_time_ns,
-                entry.publish_time_ns,
-                typestore.deserialize_cdr(entry.data, entry.type_name),
-            )
+            yield BagMessage(entry.topic, entry.log_time_ns, entry.publish_time_ns, self.decode(entry))
 
     def decode(self, entry: RawMessage) -> Any:
-        """Decode one message of ``read_raw``."""
-        typestore = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
-        return typestore.deserialize_cdr(entry.data, entry.type_name)
+        """Decode one message of ``read_raw``.
+
+        Raises:
+            BagError: If its bytes are not what its type says.
+        """
+        if self._types is None:
+            self._types = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
+        try:
+            # A copy: arrays of the message would keep their whole chunk in memory.
+            return self._types.deserialize_cdr(bytes(entry.data), entry.type_name)
+        except (SerdeError, struct.error, ValueError, IndexError, KeyError) as error:
+            raise BagError(
+                f"{self.path}: a message on {entry.topic} is no {entry.type_name}: {error or 'wrong size'}"
+            ) from error
 
     def read_raw(
         self,

@@ -129,6 +129,13 @@ def test_a_clock_that_is_ahead_is_told(record, tmp_path):
     assert any("/robot/ee_pose: stamps lie 0.038 s in the future" in line for line in found)
 
 
+def test_in_simulation_receipts_say_nothing_about_clocks(record, tmp_path):
+    folder = record(tmp_path, seconds=0.9, change=altering(POSE, 0, 0.9, shifting(40))).folder
+    told = json.loads((folder / "episode.json").read_text())
+    (folder / "episode.json").write_text(json.dumps(told | {"clock": "simulation"}))
+    assert failures(check_bag(folder)) == []
+
+
 def test_a_clock_that_drifts_is_told(tmp_path):
     writer = BagWriter(tmp_path / "drift")
     channel = writer.add_topic("/pose", load_type_definition("geometry_msgs/msg/PoseStamped"))

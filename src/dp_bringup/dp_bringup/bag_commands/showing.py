@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -23,7 +24,10 @@ def list_bags(args: argparse.Namespace) -> int:
     chosen = select(everything, outcomes=args.outcome, verdicts=args.verdict, states=args.state, task=args.task)
     chosen.sort(key=SORT_KEYS[args.sort], reverse=args.reverse)
     header = ("id", "task", "outcome", "verdict", "duration", "size", "state", "operator")
-    rows = [_cells(bag) for bag in chosen]
+    # Sessions number their episodes alike: only the folder tells them apart.
+    parents = {str(bag.folder.parent) for bag in chosen}
+    root = os.path.commonpath(parents) if len(parents) > 1 else None
+    rows = [_cells(bag, bag.id if root is None else os.path.relpath(bag.folder, root)) for bag in chosen]
     print("\n".join(table(header, rows, (False, False, False, False, True, True, False, False))))
     outcomes, verdicts = Counter(bag.outcome for bag in chosen), Counter(bag.verdict for bag in chosen)
     duration_s, size_bytes = sum(bag.duration_s for bag in chosen), sum(bag.size_bytes for bag in chosen)
@@ -40,9 +44,9 @@ def list_bags(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cells(bag: ListedBag) -> tuple[str, ...]:
+def _cells(bag: ListedBag, name: str) -> tuple[str, ...]:
     return (
-        bag.id,
+        name,
         bag.task or "-",
         bag.outcome or "-",
         bag.verdict or "-",

@@ -25,7 +25,8 @@ def find_bags(places: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for place in places:
         if place.is_file() and place.suffix == ".mcap":
-            inside = [place.parent]
+            # Of a recording split into several files only the named one is meant.
+            inside = [place if len(list(place.parent.glob("*.mcap"))) > 1 else place.parent]
         elif not place.is_dir():
             raise BagError(f"{place} is neither a folder nor an .mcap file")
         elif is_bag(place):

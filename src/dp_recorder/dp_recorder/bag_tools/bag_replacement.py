@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dp_dataset.bag_reader import BagReader, RawMessage
+from dp_dataset.bag_reader import BagError, BagReader, RawMessage
 
 from dp_recorder.bag_tools.bag_copy import METADATA_FILE, copy_bag
 from dp_recorder.bag_tools.bag_folders import ORIGINAL_SUFFIX, WORK_FOLDER
+
+#: Room that is left to others, bytes.
+_SPARE_BYTES = 16 * 2**20
 
 
 def replace_bag(
@@ -33,7 +36,15 @@ def replace_bag(
 
     Returns:
         Where the old file lies now.
+
+    Raises:
+        BagError: If there is no room for a second bag of that size.
     """
+    needed, free = bag.path.stat().st_size, shutil.disk_usage(bag.folder).free
+    if free < needed + _SPARE_BYTES:
+        raise BagError(
+            f"{bag.folder} needs {needed / 2**30:.2f} GiB beside the old bag, {free / 2**30:.2f} GiB are free"
+        )
     work = bag.folder / WORK_FOLDER / bag.path.stem.removesuffix("_0")
     copy_bag(bag, messages, work, custom_data=custom_data, embedded=embedded)
     new = work / f"{work.name}_0.mcap"

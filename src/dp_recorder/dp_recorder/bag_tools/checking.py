@@ -139,7 +139,7 @@ class _Check:
         if check is not None:
             try:
                 check.add(entry.log_time_ns, self._bag.decode(entry))
-            except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
+            except (BagError, AttributeError, TypeError) as error:
                 check.complaints.add("decode", entry.log_time_ns, f"a message cannot be decoded: {error}")
 
     def _image_figures(self, topic: str) -> dict[str, Any]:
