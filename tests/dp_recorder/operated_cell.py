@@ -68,6 +68,15 @@ class OperatedCell(Cell):
             "free": s.free_bytes, "rates": {t.topic: round(t.rate_hz, 1) for t in s.streams},
         }  # fmt: skip
 
+    def warned(self, word: str) -> list:
+        """Go on until a warning has this word in it; the warnings then."""
+        deadline = time.monotonic() + 30.0
+        while not any(word in text for text in self.state.warnings):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"no warning of {word}: {self.state.warnings}")
+            self.run_ticks(5)
+        return list(self.state.warnings)
+
     def gesture(self, command: str, stamp_ns: int) -> None:
         message = OperatorCommand(command=command)
         message.header.stamp = ns_to_stamp(stamp_ns)
@@ -133,6 +142,62 @@ def resumed(cell: OperatedCell) -> dict:
     return seen
 
 
+class RealCell(OperatedCell):
+    """Publishes in real time by the system's clock; each stream can be given a clock that is off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset_s: dict[str, float] = {}
+        self.frozen: set[str] = set()
+
+    def run_ticks(self, count: int, skip=lambda topic, tick: False) -> None:
+        for _ in range(count):
+            begin = time.monotonic()
+            for topics, every in ((self.states, 1), (self.cameras, 10)):
+                for topic, (publisher, message) in topics.items() if self.tick % every == 0 else ():
+                    if topic not in self.frozen:
+                        offset_ns = round(1e9 * self.offset_s.get(topic, 0.0))
+                        message.header.stamp = ns_to_stamp(time.time_ns() + offset_ns)
+                    publisher.publish(message)
+            self.tick += 1
+            rclpy.spin_once(self, timeout_sec=0.0)
+            time.sleep(max(0.0, begin + 0.01 - time.monotonic()))
+
+
+def real(cell: RealCell) -> dict:
+    """Clocks that are off are refused; one that goes off or stands still while recording is told."""
+    cell.wait_for_recorder()
+    seen = {}
+    for name, offset_s in (("behind", -0.4), ("ahead", 0.3)):
+        cell.offset_s = {"robot/ee_pose": offset_s}
+        cell.run_ticks(100)
+        seen[name] = cell.ask("start")
+    cell.offset_s = {}
+    deadline = time.monotonic() + 60.0
+    while not seen.get("start", [False])[0] and time.monotonic() < deadline:
+        cell.run_ticks(100)  # on a busy machine this cell is not at its rate all the time
+        seen["start"] = cell.ask("start")
+    cell.run_ticks(60)
+    cell.offset_s = {"robot/ee_pose": -0.08}
+    seen["drift"] = cell.warned("drifts")
+    cell.offset_s, cell.frozen = {}, {"robot/wrench"}
+    seen["frozen"] = cell.warned("stand still")
+    seen["stop"] = cell.ask("success")
+    return seen
+
+
+def crash(cell: OperatedCell) -> dict:
+    """The recorder dies of a command; nobody is answered."""
+    cell.wait_for_recorder()
+    cell.ask("start")
+    cell.run_ticks(60)
+    client = cell.create_client(OperatorRequest, "recorder/operator")
+    client.wait_for_service(timeout_sec=15.0)
+    client.call_async(OperatorRequest.Request(command="failure"))
+    cell.run_ticks(20)
+    return {}
+
+
 def set_plan(cell: OperatedCell, name: str) -> list:
     value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=name)
     parameters = [Parameter(name="plan", value=value)]
@@ -176,8 +241,10 @@ def limited(cell: OperatedCell) -> dict:
 
 def main() -> None:
     rclpy.init()
-    scenarios = {"planned": planned, "resumed": resumed, "half_rate": half_rate, "limited": limited}
-    print(json.dumps(scenarios[sys.argv[1]](OperatedCell())), flush=True)
+    found = (planned, resumed, half_rate, limited, real, crash)
+    scenarios = {scenario.__name__: scenario for scenario in found}
+    kind = RealCell if sys.argv[1] == "real" else OperatedCell
+    print(json.dumps(scenarios[sys.argv[1]](kind())), flush=True)
     rclpy.try_shutdown()
 
 

@@ -151,6 +151,24 @@ def test_a_refused_start_names_the_stream_and_its_rate(environment, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_clocks_that_are_not_ours_are_refused_and_told(environment, tmp_path):
+    """On the system's clock, as on a real robot."""
+    seen = run_scenario(environment, "real", tmp_path, use_sim_time=False, gate_timeout_s=0.0)
+    assert not seen["behind"][0] and "/robot/ee_pose: stamps are 0.4" in seen["behind"][1]
+    assert "allowed 0.100 s: late, or a clock behind ours" in seen["behind"][1]
+    assert not seen["ahead"][0] and "/robot/ee_pose: " in seen["ahead"][1] and "in the future" in seen["ahead"][1]
+    assert seen["start"][0], seen["start"]
+    assert any(text.startswith("robot/ee_pose: its clock drifts") for text in strip(seen["drift"]))
+    assert any(text.startswith("robot/wrench: its stamps stand still") for text in strip(seen["frozen"]))
+    assert seen["stop"][1] == "episode_0001_untitled: success, suspect"
+    content = read(tmp_path / "episode_0001_untitled")
+    assert content["clock"] == "system" and any("robot/wrench: " in reason for reason in content["reasons"])
+
+
+def strip(warnings):
+    return [text.lstrip("/") for text in warnings]
+
+
 def test_auto_start_and_longest_duration(environment, tmp_path):
     file = tmp_path / "two.yaml"
     file.write_text("task: place\nepisodes: 2\ncountdown_s: 0\nreset_pause_s: 1\nmax_duration_s: 1\n")
@@ -162,3 +180,34 @@ def test_auto_start_and_longest_duration(environment, tmp_path):
     assert content["outcome"] == "success" and "longest duration of 1 s" in content["note"]
     assert content["duration_s"] == pytest.approx(1.0, abs=0.4)
     assert not seen["refused"][0] and "is done: 2 of 2" in seen["refused"][1]
+
+
+CRASHING = """
+import dp_recorder.operator_flow as flow
+from dp_recorder.flow_events import Command
+from dp_recorder.node import main
+
+step = flow.step
+
+def crash(state, event, t_ns, settings):
+    if event == Command("failure"):
+        raise RuntimeError("a bug in the flow")
+    return step(state, event, t_ns, settings)
+
+flow.step = crash
+main()
+"""
+
+
+def test_a_crash_of_the_flow_does_not_lose_the_open_episode(environment, tmp_path):
+    command = [sys.executable, "-c", CRASHING, "--ros-args", "-p", f"directory:={tmp_path}", "-p", "use_sim_time:=true"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as recorder:
+        scene = [sys.executable, str(OPERATED), "crash"]
+        subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=120)
+        output, _ = recorder.communicate(timeout=30)
+    assert recorder.returncode != 0 and "a bug in the flow" in output
+    content = read(tmp_path / "episode_0001_untitled")
+    assert (content["state"], content["outcome"]) == ("closed", "unlabelled")
+    assert content["streams"]["robot/ee_pose"]["received"] >= 50
+    assert (tmp_path / "episode_0001_untitled" / "metadata.yaml").is_file()

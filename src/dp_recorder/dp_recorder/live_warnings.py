@@ -91,10 +91,10 @@ class LiveWarnings:
         """
         problems = []
         for index, (stream, state) in enumerate(zip(self._streams, health, strict=True)):
-            problem = self._loss(index, summaries[index], now_ns) if summaries is not None else ""
-            if stream.required:
-                problem = problem or self._state_problem(index, stream, state, now_ns)
-            problems.append(problem)
+            found = [self._state_problem(index, stream, state, now_ns)] if stream.required else []
+            if summaries is not None:
+                found.append(self._loss(index, summaries[index], now_ns))
+            problems.append("; ".join(text for text in found if text))
         return problems
 
     def _state_problem(self, index: int, stream: RecordedStream, state: StreamHealth, now_ns: int) -> str:

@@ -154,6 +154,7 @@ class Operation:
 
     def close(self, note: str) -> None:
         """Close the open episode, unlabelled, and wait for it; for the end of the recorder."""
+        self.settings = FlowSettings()  # nothing begins by itself any more
         if self.session.episode is not None:
             self.session.close_soon(UNLABELLED, note)  # does nothing while one is being closed
             self.take_closed(wait=True)
