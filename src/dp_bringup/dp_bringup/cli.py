@@ -18,7 +18,7 @@ COMMANDS = {
     "doctor": "check this machine and say what each missing thing costs",
     "up": "start a node graph: teleop or deploy",
     "demo": "the whole loop: record, train, deploy and score on the simulated cell",
-    "record": "record demonstrations with the scripted operator",
+    "record": "record demonstrations: by a person at the desk, or by the scripted operator",
     "calibrate": "measure latencies of cameras, arm and gripper, and write them into the contract",
     "dataset": "build a training store from bags, or describe one",
     "train": "train a policy from a store",
