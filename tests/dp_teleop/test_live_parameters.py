@@ -1,6 +1,7 @@
 """The mapping as ROS parameters: checked as a whole, applied between two samples, over the real services."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from dp_core.configuration import ConfigurationError
@@ -36,6 +37,20 @@ def pushed_x(hand, axes=(0.525, 0, 0, 0, 0, 0)):
 
 def test_every_key_of_the_contract_is_a_parameter():
     assert set(KNOBS) == {item.name for item in fields(TeleopSpec)}
+
+
+def test_every_parameter_stands_in_the_readme_with_its_default():
+    readme = (Path(__file__).resolve().parents[2] / "src/dp_teleop/README.md").read_text()
+    table = readme[readme.index("## Parameters") :]
+    table = table[: table.index("\n\n##")]
+    rows = {line.split("`")[1]: line.split("|") for line in table.splitlines() if line.startswith("| `")}
+    defaults = TeleopSpec()
+    for name, knob in KNOBS.items():
+        assert name in rows, f"{name} is not documented"
+        value = getattr(defaults, name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            assert float(rows[name][3]) == value
+            assert rows[name][4].strip().startswith(f"{knob.low:g} to {knob.high:g}")
 
 
 def test_gestures_are_written_and_read_alike():

@@ -154,6 +154,8 @@ class TeleopNode(Node):
             self._searched = True
             if not self._connection.open_to("device"):
                 return  # the topic came in between
+            if self._spec.device == "auto":
+                reason = f"{reason}; and nothing comes by {TOPIC}"
             self._lose(reason)
             if not self._search_said:
                 self._search_said = True
