@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_core.contract import Contract
+from dp_recorder.memory_reuse import keep_freed_memory
 
 from dp_bringup.errors import CommandError
 from dp_bringup.graph import NodeSpec
@@ -83,6 +84,7 @@ def measure(settings: Settings, out: Path, progress: Progress) -> list[Row]:
             f"{out} has {free / 2**30:.1f} GiB free, this bench needs {settings.largest_bytes / 2**30:.1f}; "
             "record for fewer --seconds, or elsewhere (--out)"
         )
+    keep_freed_memory()  # for reading back
     rows = []
     with ProcessGroup(out) as group, CellSession(group, bench_contract(settings.cameras, "raw")) as session:
         for mode in settings.modes:

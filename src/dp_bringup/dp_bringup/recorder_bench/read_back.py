@@ -43,6 +43,8 @@ class ReadBack:
         expected: Messages that should be there, by topic.
         damaged: Messages whose content is not what was published.
         repeated: Messages that are there more than once, or not in the order they were published.
+        begun: Number of the first message of each topic.
+        last: Number of the newest message of each topic so far.
     """
 
     recorded: dict[str, int] = field(default_factory=dict)
@@ -51,6 +53,21 @@ class ReadBack:
     bytes_in_time: int = 0
     damaged: int = 0
     repeated: int = 0
+
+    begun: dict[str, int] = field(default_factory=dict)
+    last: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str, counter: int, first: int, size: int) -> None:
+        """Note that a message is there; ``first`` and ``size`` are those of its topic, as in :func:`read_back`."""
+        self.begun.setdefault(name, counter)
+        if counter <= self.last.get(name, -1):
+            self.repeated += 1
+            return
+        self.last[name] = counter
+        self.recorded[name] = self.recorded.get(name, 0) + 1
+        if counter >= first:
+            self.in_time += 1
+            self.bytes_in_time += size
 
     @property
     def lost(self) -> int:
@@ -97,8 +114,6 @@ def read_back(
         on_message: Told how many messages were read since it was last told.
     """
     found = ReadBack()
-    last: dict[str, int] = {}
-    begun: dict[str, int] = {}
     told = 0
     with path.open("rb") as file:
         for topic, data in _messages(file):
@@ -112,22 +127,14 @@ def read_back(
                     size = len(data)
                     checksum = contents[counter % len(contents)]
                 found.damaged += zlib.crc32(data[BODY_START:size]) != checksum
-            begun.setdefault(name, counter)
-            if counter <= last.get(name, -1):
-                found.repeated += 1
-            else:
-                found.recorded[name] = found.recorded.get(name, 0) + 1
-                last[name] = counter
-                if counter >= first[name]:
-                    found.in_time += 1
-                    found.bytes_in_time += sizes[name]
+            found.count(name, counter, first[name], sizes[name])
             told += 1
             if told == _TOLD_EVERY:
                 on_message(told)
                 told = 0
     on_message(told)
     for name in sizes:
-        found.expected[name] = end[name] - min(begun.get(name, first[name]), first[name])
+        found.expected[name] = end[name] - min(found.begun.get(name, first[name]), first[name])
     return found
 
 
