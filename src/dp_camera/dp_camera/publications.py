@@ -36,7 +36,9 @@ class CameraPublications:
         self._frame_id = f"{name}_color_optical_frame"
 
         def publisher(kind: Any, topic: str, wanted: bool = True) -> Any:
-            return node.create_publisher(kind, topic, qos.IMAGE) if wanted else None
+            # What is small is kept for longer: a reader that falls behind loses none of it.
+            profile = qos.IMAGE if kind in (Image, CompressedImage) else qos.STATE
+            return node.create_publisher(kind, topic, profile) if wanted else None
 
         self._image = publisher(Image, topics.image, device.jpeg != "only")
         self._jpeg = publisher(CompressedImage, topics.compressed, device.jpeg != "off")
