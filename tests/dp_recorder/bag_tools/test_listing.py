@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from dp_dataset.bag_reader import BagError
@@ -32,6 +33,12 @@ def test_bags_are_found_at_any_depth(episodes):
     found = find_bags([episodes])
     names = ["deep/episode_0001_push", "episode_0001_place", "episode_0002_place", "foreign"]
     assert [str(folder.relative_to(episodes)) for folder in found] == names
+    (episodes / "discarded").mkdir()
+    (episodes / "foreign").rename(episodes / "discarded" / "foreign")
+    assert [folder.name for folder in find_bags([episodes])] == [Path(name).name for name in names[:3]]
+    assert len(find_bags([episodes], discarded=True)) == 4
+    assert len(find_bags([episodes / "discarded"])) == 1
+    (episodes / "discarded" / "foreign").rename(episodes / "foreign")
     again = find_bags([episodes / "foreign" / "foreign_0.mcap", episodes / "foreign", episodes / "deep"])
     assert [folder.name for folder in again] == ["foreign", "episode_0001_push"]
     (episodes / "empty").mkdir()

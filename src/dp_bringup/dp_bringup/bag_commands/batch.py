@@ -20,12 +20,12 @@ class _Meter:
     def __init__(self, shown: object, limit: int) -> None:
         self._shown = shown
         self._limit = limit
-        self._bytes = 0
+        self.passed = 0
         self._told = 0
 
     def add(self, count: int) -> None:
-        self._bytes += count
-        whole = min(self._bytes // _MEBIBYTE, self._limit)
+        self.passed += count
+        whole = min(self.passed // _MEBIBYTE, self._limit)
         if whole > self._told:
             self._shown.update(whole - self._told)  # type: ignore[attr-defined]
             self._told = whole
@@ -54,12 +54,15 @@ def for_each_bag(
     with bar(max(1, total), what, "MiB", shown=total >= 1) as shown:
         meter = _Meter(shown, total)
         for folder in folders:
+            done = meter.passed + _size(folder) * passes
             try:
                 results.append(act(folder, meter.add))
             except Exception as error:
                 if len(folders) == 1 or not is_expected(error):
                     raise
                 problems.append(f"{folder}: {error}")
+            # Not every bag needs every pass.
+            meter.add(max(0, done - meter.passed))
     for line in problems:
         print(f"dp: error: {line}", file=sys.stderr)
     return results, problems

@@ -25,7 +25,7 @@ def repair_bags(args: argparse.Namespace) -> int:
     def repair(folder: Path, on_progress: OnProgress) -> Repair:
         return repair_bag(folder, backup=not args.no_backup, dry_run=args.dry_run, on_progress=on_progress)
 
-    done, problems = for_each_bag(find_bags(args.bags), "repair", repair, passes=2)
+    done, problems = for_each_bag(find_bags(args.bags, discarded=True), "repair", repair, passes=2)
     counts: dict[str, int] = {}
     for result in done:
         counts[result.state] = counts.get(result.state, 0) + 1
@@ -46,7 +46,7 @@ def repair_bags(args: argparse.Namespace) -> int:
 
 def label_bags(args: argparse.Namespace) -> int:
     """Label episodes, all alike or each by a line of a CSV file; returns 1 if one could not be."""
-    folders = find_bags(args.bags)
+    folders = find_bags(args.bags, discarded=True)
     common = Label(outcome=args.outcome or "", note=args.note or "", task=args.task or "")
     if (common == Label()) == (args.csv is None):
         raise CommandError("say either what to set (--outcome, --note, --task) or a list (--csv FILE)")

@@ -20,7 +20,7 @@ _EPISODE_KEYS = ("id", "state", "task", "operator", "outcome", "note", "verdict"
 
 def list_bags(args: argparse.Namespace) -> int:
     """Print the list and its totals."""
-    everything = [list_bag(folder) for folder in find_bags(args.bags)]
+    everything = [list_bag(folder) for folder in find_bags(args.bags, discarded=True)]
     chosen = select(everything, outcomes=args.outcome, verdicts=args.verdict, states=args.state, task=args.task)
     chosen.sort(key=SORT_KEYS[args.sort], reverse=args.reverse)
     header = ("id", "task", "outcome", "verdict", "duration", "size", "state", "operator")

@@ -28,6 +28,10 @@ EXAMPLES = """examples:
   dp bag play recordings/episode_0007_place --rate 0.5 --clock 100
   dp bag play recordings/episode_0007_place --topics "/camera/.*" --namespace replay --raw-images --wait 10"""
 
+BAG_HELP = "episode, several, or a folder of episodes at any depth"
+#: These take the discarded episodes of a folder too; the others only those that are named.
+WITH_DISCARDED = ("ls", "repair", "label")
+
 #: Action: one line, more about it, module and function that do it.
 ACTIONS = {
     "ls": ("a table of episodes, with totals", "", "showing", "list_bags"),
@@ -94,7 +98,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action = actions.add_parser(name, help=line, description=description)
         default = {"nargs": "*", "default": [Path(".")]} if name == "ls" else {"nargs": "+"}
         action.add_argument(
-            "bags", metavar="BAG", type=Path, help="episode, several, or a folder of episodes at any depth", **default
+            "bags",
+            metavar="BAG",
+            type=Path,
+            help=BAG_HELP + ("" if name in WITH_DISCARDED else " (without discarded ones)"),
+            **default,
         )
         _ARGUMENTS[name](action)
         if name != "label":

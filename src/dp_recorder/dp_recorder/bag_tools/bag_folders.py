@@ -1,23 +1,24 @@
 """Which bags a person means who names an episode, several, or a folder full of them."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dp_dataset.bag_reader import BagError
 
-from dp_recorder.episode import EPISODE_FILE
+from dp_recorder.episode import DISCARDED_FOLDER, EPISODE_FILE
 
 WORK_FOLDER = ".repair"
 ORIGINAL_SUFFIX = ".orig"
 _ACCESS_MODE = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
 
 
-def find_bags(places: Sequence[Path]) -> list[Path]:
+def find_bags(places: Sequence[Path], discarded: bool = False) -> list[Path]:
     """Folders of the bags in the given places, each once, in the order of the places and then of their names.
 
     Args:
         places: Folders of bags, folders that hold such at any depth, or MCAP files.
+        discarded: Whether discarded episodes in folders are meant too; those named are in any case.
 
     Raises:
         BagError: If a place does not exist or holds no bag; names it.
@@ -32,7 +33,7 @@ def find_bags(places: Sequence[Path]) -> list[Path]:
         elif is_bag(place):
             inside = [place]
         else:
-            inside = sorted(Path(root) for root, names, _ in _walk(place) if is_bag(Path(root)))
+            inside = sorted(Path(root) for root in _folders_in(place, discarded) if is_bag(Path(root)))
         if not inside:
             raise BagError(f"no bags in {place}: neither it nor a folder in it holds an .mcap file or {EPISODE_FILE}")
         found.update(dict.fromkeys(inside))
@@ -78,7 +79,8 @@ def _is_writable(process: Path, descriptor: str) -> bool:
     return False
 
 
-def _walk(place: Path) -> Iterable[tuple[str, list[str], list[str]]]:
-    for root, names, files in os.walk(place):
-        names[:] = [name for name in names if not name.startswith(".")]
-        yield root, names, files
+def _folders_in(place: Path, discarded: bool) -> Iterator[str]:
+    for root, names, _ in os.walk(place):
+        left_out = {DISCARDED_FOLDER} if not discarded else set()
+        names[:] = [name for name in names if not name.startswith(".") and name not in left_out]
+        yield root

@@ -4,6 +4,7 @@ Messages are due at absolute times on the monotonic clock, so that errors do not
 recorded, byte for byte, with the QoS that was offered then.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,9 +157,12 @@ class BagPlayer:
 
     def _play_once(self, keys: Callable[[], Sequence[str]], on_time: Callable[[float, bool], None]) -> bool:
         """One pass; False when a person ended it."""
+        messages = self._messages()
+        first = next(messages, None)
+        # Counted from here: finding and unpacking the first message took its time.
         self._origin_ns = time.monotonic_ns()
         self._next_clock_ns = self._start_ns
-        for entry in self._messages():
+        for entry in itertools.chain([first] if first is not None else [], messages):
             stepped = False
             while True:
                 wanted = list(keys())
