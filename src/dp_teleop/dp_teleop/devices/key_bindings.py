@@ -109,7 +109,8 @@ class KeyBindings:
         deflection = np.zeros(6)
         for axis, (sign, pressed_s) in self._axes.items():
             fade = 1.0 - (t_s - pressed_s - HOLD_S) / FADE_S
-            deflection[axis] = sign * self.size * min(max(fade, 0.0), 1.0)
+            if fade > 0.0:
+                deflection[axis] = sign * self.size * min(fade, 1.0)
         return deflection
 
     def buttons(self, t_s: float) -> tuple[bool, ...]:
