@@ -16,7 +16,7 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 
 from dp_msgs.msg import EpisodeState, OperatorCommand
-from dp_msgs.srv import OperatorRequest, StartEpisode
+from dp_msgs.srv import LabelEpisode, OperatorRequest, StartEpisode, StopEpisode
 
 STATES = {
     getattr(EpisodeState, name): name for name in ("IDLE", "RECORDING", "CLOSING", "FAILED", "COUNTDOWN", "RESET")
@@ -130,6 +130,12 @@ def resumed(cell: OperatedCell) -> dict:
     cell.wait_for_recorder()
     seen = {"ready": cell.said()}
     seen["moved"] = [cell.ask("previous"), cell.ask("next"), cell.ask("next")]
+    # An older episode is put aside and taken back by its name: the plan knows.
+    seen["labelled"] = []
+    for outcome in (StopEpisode.Request.DISCARD, StopEpisode.Request.SUCCESS):
+        cell.call(LabelEpisode, "recorder/label_episode", episode_id="episode_0001_place", outcome=outcome)
+        cell.ask("previous")
+        seen["labelled"].append(cell.ask("previous")[1])
     service = cell.call(StartEpisode, "recorder/start_episode", task="other")
     seen["service"] = [service.success, service.message]
     seen["refused_plan"] = set_plan(cell, "nowhere")

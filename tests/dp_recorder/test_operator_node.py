@@ -135,6 +135,7 @@ def test_a_recorder_that_is_started_again_goes_on_with_the_plan(planned, environ
     assert (ready["number"], ready["length"], ready["prompt"]) == (2, 3, "right mark"), "item 2 was put aside twice"
     assert [ok for ok, _ in seen["moved"]] == [True] * 3
     assert [text for _, text in seen["moved"]] == ["item 1 of 3 (recorded already)", "item 2 of 3", "item 3 of 3"]
+    assert seen["labelled"] == ["item 1 of 3", "item 1 of 3 (recorded already)"]
     assert seen["service"] == [True, ""], "programs start without a count-down"
     assert seen["refused_plan"][0] is False and "not while recording" in seen["refused_plan"][1]
     assert seen["stop"][1].startswith("episode_0004_other: unlabelled, suspect")

@@ -10,7 +10,15 @@ from typing import Protocol
 
 from dp_recorder import flow_events
 from dp_recorder import operator_flow as flow
-from dp_recorder.episode import DISCARD, UNLABELLED, EpisodeError, EpisodeRequest, find_episode, set_outcome
+from dp_recorder.episode import (
+    DISCARD,
+    UNLABELLED,
+    EpisodeError,
+    EpisodeRequest,
+    find_episode,
+    read_episode_file,
+    set_outcome,
+)
 from dp_recorder.episode_session import EpisodeSession
 from dp_recorder.episode_wish import Answer, EpisodeWish
 from dp_recorder.episode_writer import ClosedEpisode
@@ -274,10 +282,12 @@ class Operation:
         return text
 
     def relabelled(self, folder: Path, outcome: str) -> None:
-        """An episode was given another outcome and lies in ``folder`` now."""
-        if self._last is None or folder.name != self._last.episode_id:
+        """An episode, the last or an older one, was given another outcome and lies in ``folder`` now."""
+        if self._last is not None and folder.name == self._last.episode_id:
+            self.recorded += (self.outcome == DISCARD) - (outcome == DISCARD)
+            self.outcome, self.folder = outcome, folder
+        if self.progress is None:
             return
-        self.recorded += (self.outcome == DISCARD) - (outcome == DISCARD)
-        self.outcome, self.folder = outcome, folder
-        if self.progress is not None and self._last.item is not None:
-            self.progress.relabelled(self._last.episode_id, self._last.item, outcome)
+        item = self.progress.plan.item_of(read_episode_file(folder))
+        if item is not None:
+            self.progress.relabelled(folder.name, item, outcome)

@@ -81,6 +81,14 @@ class Plan:
         seed = "" if self.seed is None else f"seed={self.seed + item - 1}"
         return "; ".join(text for text in (self.note, seed) if text)
 
+    def item_of(self, episode: Mapping[str, Any]) -> int | None:
+        """Item that an episode is of, by its ``episode.json``; None if it is of none."""
+        entry = episode.get("plan")
+        if not isinstance(entry, Mapping) or entry.get("name") != self.name:
+            return None
+        item = entry.get("item")
+        return item if isinstance(item, int) and 1 <= item <= self.episodes else None
+
     def describe(self, item: int) -> dict[str, Any]:
         """What ``episode.json`` says of the plan."""
         return {"name": self.name, "item": item, "of": self.episodes, "prompt": self.prompt(item)}
@@ -207,10 +215,7 @@ def read_progress(plan: Plan, directory: Path) -> PlanProgress:
             content = read_episode_file(file.parent)
         except EpisodeError:
             continue  # damaged: `dp bag check` tells; it counts for nothing here
-        entry = content.get("plan")
-        if not isinstance(entry, Mapping) or entry.get("name") != plan.name or content.get("state") != "closed":
-            continue
-        item = entry.get("item")
-        if content.get("outcome") != DISCARD and isinstance(item, int) and 1 <= item <= plan.episodes:
-            kept[str(content.get("id", file.parent.name))] = item
+        item = plan.item_of(content)
+        if item is not None and content.get("state") == "closed" and content.get("outcome") != DISCARD:
+            kept[file.parent.name] = item
     return PlanProgress(plan, kept)

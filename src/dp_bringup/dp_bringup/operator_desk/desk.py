@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -196,6 +197,7 @@ class Desk:
             message_ok=ok,
             asks_to_quit=self._keyboard.asks_to_quit,
             shows_help=self._keyboard.shows_help,
+            domain=os.environ.get("ROS_DOMAIN_ID", ""),
         )
 
 

@@ -47,6 +47,7 @@ class DeskView:
         message_ok: It was a yes.
         asks_to_quit: The desk waits for a second `q`.
         shows_help: Show the help instead of the streams.
+        domain: ROS domain, for other terminals; empty: not shown.
     """
 
     cell: str
@@ -60,6 +61,7 @@ class DeskView:
     message_ok: bool = True
     asks_to_quit: bool = False
     shows_help: bool = False
+    domain: str = ""
 
 
 def render(view: DeskView, columns: int, rows: int, *, colour: bool = True) -> list[str]:
@@ -82,7 +84,7 @@ def render(view: DeskView, columns: int, rows: int, *, colour: bool = True) -> l
     foot = [*_disk(view.state, style), *_last(view.state, style), *_warnings(view, view.state, style)]
     foot += [*_answer(view, style), style.line(hint(view.state.state), DIM)]
     room = rows - len(head) - len(foot) - 2
-    body = _help(style, room) if view.shows_help else stream_table(view.state.streams, style, room)
+    body = _help(view.domain, style, room) if view.shows_help else stream_table(view.state.streams, style, room)
     return [*head, "", *body, "", *foot][:rows]
 
 
@@ -164,8 +166,8 @@ def _answer(view: DeskView, style: Style) -> list[str]:
     return style.wrapped(view.message, 3, "" if view.message_ok else RED) if view.message else []
 
 
-def _help(style: Style, room: int) -> list[str]:
-    lines: list[str] = []
+def _help(domain: str, style: Style, room: int) -> list[str]:
+    lines = [style.line(f"other terminals: ROS_DOMAIN_ID={domain} dp record --attach")] if domain else []
     for key, text in HELP:
         first, *rest = textwrap.wrap(text, max(20, style.columns - 12)) or [""]
         lines.append(style.line(f"  {key:9s} {first}"))

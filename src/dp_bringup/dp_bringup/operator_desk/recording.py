@@ -53,6 +53,7 @@ def _started(args: argparse.Namespace, contract: Contract, plan: Plan | None, si
     with ProcessGroup(folder) as group:
         group.start_graph(nodes)
         print(f"{', '.join(node.name for node in nodes)} starting; logs in {group.log_dir}")
+        print(f"ROS_DOMAIN_ID={group.environment['ROS_DOMAIN_ID']} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
         with contextlib.closing(RecorderLink(contract, group.check)) as link, Terminal() as terminal:
             seeds = _scene_seeds(args, plan) if simulated else None
             desk = Desk(link, terminal, contract.name, args.quiet, scene_seed=seeds)
