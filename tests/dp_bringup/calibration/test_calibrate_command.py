@@ -94,6 +94,8 @@ def test_each_leaves_a_plot_figures_and_says_what_it_wrote(outcomes, action):
         (["robot", "--dry-run", "--bag", "nowhere"], "nowhere"),
         (["robot", "--dry-run", "--start", "false"], "--yes"),
         (["gripper", "--dry-run", "--steps", "1"], "--steps 1"),
+        (["robot", "--dry-run", "--cell", "fr3_crisp", "--start", "true"], "dp up teleop"),
+        (["robot", "--dry-run", "--cell", "fr3_crisp"], "--yes"),
         (["gripper", "--cell", "moon"], "sim_franka"),
     ],
 )

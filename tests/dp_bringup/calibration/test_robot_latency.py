@@ -81,6 +81,14 @@ def test_what_is_no_measurement_is_refused():
         estimate_robot(record_of(-0.2), CONTRACT, spans)
 
 
+def test_an_arm_that_moves_before_its_command_is_a_matter_of_clocks():
+    spans = [Span("x", 0.8, 6.5), Span("y", 0.8, 6.5), Span("x", 0.7, 6.5)]
+    with pytest.raises(CalibrationError, match=r"the arm seems to move 4\d\.\d ms before it is commanded"):
+        estimate_robot(record_of(-0.05), CONTRACT, spans)
+    by_chance, _ = estimate_robot(record_of(-0.0055), CONTRACT, spans)
+    assert by_chance.latency_s == 0.0, "x is 5.5 ms early and y 4.5 ms late"
+
+
 def test_spans_with_lost_messages_are_left_out():
     record = record_of(0.06)
     keep = (record.measured_s < 2.0) | (record.measured_s > 2.5)

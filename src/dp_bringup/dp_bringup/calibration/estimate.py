@@ -14,6 +14,10 @@ from dp_bringup.errors import CommandError
 Array = NDArray[np.float64]
 
 
+# A delay as much below zero as this is one of zero, whatever its uncertainty.
+LEAST_DELAY_S = 0.002
+
+
 class CalibrationError(CommandError):
     """The measurement does not bear a number; the message says what was seen and what to change."""
 
@@ -65,6 +69,20 @@ class LatencyEstimate:
 def standard_error(samples: Array) -> float:
     """Standard error of the mean of independent samples (n,), n at least 2."""
     return float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
+
+
+def checked_delay(what: str, latency_s: float, uncertainty_s: float) -> float:
+    """A delay that cannot be negative: 0 for one that is so by chance.
+
+    Raises:
+        CalibrationError: it is negative by more than that.
+    """
+    if latency_s < -max(3.0 * uncertainty_s, LEAST_DELAY_S):
+        raise CalibrationError(
+            f"{what} seems to move {-1e3 * latency_s:.1f} ms before it is commanded: the clocks of robot and computer "
+            "differ (chrony, PTP), or the latency of its measured state in the contract (streams) is too large"
+        )
+    return max(0.0, latency_s)
 
 
 def without_outliers(samples: Array, reach: float = 5.0) -> Array:

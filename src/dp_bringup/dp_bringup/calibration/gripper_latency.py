@@ -12,7 +12,13 @@ import numpy as np
 from dp_core.contract import Contract
 from numpy.typing import NDArray
 
-from dp_bringup.calibration.estimate import CalibrationError, LatencyEstimate, standard_error, without_outliers
+from dp_bringup.calibration.estimate import (
+    CalibrationError,
+    LatencyEstimate,
+    checked_delay,
+    standard_error,
+    without_outliers,
+)
 
 Array = NDArray[np.float64]
 
@@ -130,11 +136,12 @@ def estimate_gripper(record: WidthRecord, contract: Contract) -> tuple[LatencyEs
     note = ""
     if opening and closing:
         note = f"opening {1e3 * np.mean(opening):.1f} ms, closing {1e3 * np.mean(closing):.1f} ms"
+    spread_s = standard_error(latencies)
     estimate = LatencyEstimate(
         place=("gripper",),
-        latency_s=float(latencies.mean()),
+        latency_s=checked_delay("the gripper", float(latencies.mean()), spread_s),
         samples_s=latencies,
-        statistical_s=standard_error(latencies),
+        statistical_s=spread_s,
         systematic_s={"latency of gripper state": contract.streams["gripper"].latency_uncertainty_s},
         quality=("good_steps", len(good) / len(fits)),
         note=note,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,11 @@ class Destination:
             return
         if self.path.is_dir() or self.path.suffix not in (".yaml", ".yml"):
             raise CalibrationError(f"--out {self.path} is not valid; valid: the name of a .yaml file")
+        place = self.path if self.path.exists() else self.path.absolute().parent
+        if place.exists() and not (os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)):
+            raise CalibrationError(
+                f"{self.path} cannot be written: look at its permissions, or name another with --out"
+            )
         if is_shipped(self.path) and not self.shipped:
             raise CalibrationError(
                 f"{self.path} is a configuration that belongs to this software: measure with --dry-run, write a copy "

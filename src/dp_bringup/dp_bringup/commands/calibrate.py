@@ -156,9 +156,13 @@ def _check_gripper(args: argparse.Namespace, contract: Contract) -> None:
 
 
 def _starts(args: argparse.Namespace, contract: Contract) -> bool:
+    """Whether to start a simulated cell; a real one is started by `dp up`, never from here."""
     from dp_bringup.calibration.cell import is_simulated
+    from dp_bringup.calibration.estimate import CalibrationError
 
-    return is_simulated(contract) if args.start == "auto" else args.start == "true"
+    if args.start == "true" and not is_simulated(contract):
+        raise CalibrationError(f"--start true: {contract.name} is no simulated cell; start it with dp up teleop")
+    return is_simulated(contract) and args.start != "false"
 
 
 def _camera(args: argparse.Namespace, contract: Contract, destination: Destination, folder: Path) -> None:
