@@ -1,7 +1,8 @@
 import pytest
+import yaml
 from dp_core.camera_device import CameraDevice, camera_topics
 from dp_core.configuration import ConfigurationError
-from dp_core.contract import Contract, ContractError, contract_difference, load_contract
+from dp_core.contract import Contract, ContractError, config_directory, contract_difference, load_contract
 
 
 def cell(**devices):
@@ -60,3 +61,12 @@ def test_topics_lie_beside_the_image_as_realsense_ros_has_them():
     assert topics.depth_camera_info == "camera/front/aligned_depth_to_color/camera_info"
     assert camera_topics("image").camera_info == "camera_info"
     assert camera_topics("top/image").depth == "top/aligned_depth_to_color/image_raw"
+
+
+def test_the_example_that_a_cell_shows_in_comments_is_valid():
+    text = (config_directory() / "cells" / "fr3_crisp.yaml").read_text()
+    begin = text.index("# camera_devices:")
+    lines = [line.removeprefix("# ") for line in text[begin : text.index("\n\n", begin)].splitlines()]
+    data = {**yaml.safe_load(text), **yaml.safe_load("\n".join(lines))}
+    devices = Contract.from_dict(data).camera_devices
+    assert list(devices) == ["front", "wrist"] and devices["front"].exposure_us == 8000.0
