@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from dp_core.contract import load_contract
 from dp_ros.messages import ns_to_stamp, pose_to_array, stamp_to_ns, stamped_pose
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image, JointState, Joy
 
-from dp_msgs.msg import CommandState, SceneState
+from dp_msgs.msg import CommandState, SceneState, TeleopState
 from dp_msgs.srv import ResetScene
 from dp_ros import qos
 
@@ -188,3 +189,39 @@ def test_scene_counts_every_message_it_has_sent(partner):
     assert counts["robot/ee_pose"] == ticks
     assert counts["camera/front/color/image_raw"] == (ticks - 1) // 10  # a tick's images follow its scene
     assert counts["sim/scene_state"] == ticks - 1
+
+
+def test_a_device_that_does_not_drive_answers_without_a_twist(partner):
+    """One that was lost, or not let go since it came, has no twist; the simulator must not wait for one in vain."""
+    unanswered = []
+    heard = partner.node.create_subscription(
+        DiagnosticArray,
+        "/diagnostics",
+        lambda m: unanswered.extend(int(pair.value) for pair in m.status[0].values if pair.key == "unanswered_ticks"),
+        qos.EVENT,
+    )
+    joys = partner.node.create_publisher(Joy, "spacenav/joy", qos.STATE)
+    twists = partner.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
+    states = partner.node.create_publisher(TeleopState, "teleop/state", qos.COMMAND_OUT)
+    control, answered = partner.answer, []
+
+    def answer(t_ns: int) -> None:
+        control(t_ns)
+        state = TeleopState(connected=True, engaged=False)
+        state.header.stamp = ns_to_stamp(t_ns)
+        states.publish(state)
+        answered.append(t_ns)
+
+    partner.answer = answer
+    try:
+        partner.listen(20.0, lambda: states.get_subscription_count() > 0)
+        partner.run(300)  # more than enough for the simulator to see who publishes
+        unanswered.clear()
+        partner.run(300)
+        partner.listen(10.0, lambda: len(unanswered) >= 2)
+        assert len(answered) >= 300 and unanswered[-1] == unanswered[0], "it waited for a twist"
+    finally:
+        partner.answer = control
+        for publisher in (joys, twists, states):
+            partner.node.destroy_publisher(publisher)
+        partner.node.destroy_subscription(heard)

@@ -26,7 +26,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import Joy
 
-from dp_msgs.msg import CommandState
+from dp_msgs.msg import CommandState, TeleopState
 from dp_msgs.srv import ResetScene
 from dp_ros import qos
 from dp_sim.arm_controllers import EffortArm
@@ -112,6 +112,7 @@ class SimNode(Node):
             self.create_subscription(CommandState, self._command_topic, self._on_command, qos.STATE)
             self.create_subscription(Joy, "spacenav/joy", self._on_hand("joy"), qos.STATE)
             self.create_subscription(TwistStamped, "teleop/twist", self._on_hand("twist"), qos.STATE)
+            self.create_subscription(TeleopState, "teleop/state", self._on_device, qos.STATE)
 
     def _on_command(self, message: CommandState) -> None:
         self._mode = int(message.mode)
@@ -120,6 +121,11 @@ class SimNode(Node):
     def _on_hand(self, partner: str) -> Callable[[Any], None]:
         """A callback that notes the answer of the SpaceMouse, or of the twist that is made of it."""
         return lambda message: self._partners.note(partner, stamp_to_ns(message.header.stamp))
+
+    def _on_device(self, message: TeleopState) -> None:
+        """A device that does not drive, lost or not let go yet since it came, has no twist to wait for."""
+        if not message.engaged:
+            self._partners.note("twist", stamp_to_ns(message.header.stamp))
 
     async def _on_reset(self, request: ResetScene.Request, response: ResetScene.Response) -> ResetScene.Response:
         """Hand the request to the loop and answer when the new scene stands."""
