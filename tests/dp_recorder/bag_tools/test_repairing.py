@@ -159,6 +159,22 @@ def test_the_old_file_is_kept_unless_not_wanted(whole, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["episode.json", "metadata.yaml", "poses_0.mcap"]
 
 
+def test_no_old_file_is_ever_overwritten(whole, tmp_path):
+    first = whole[0][: len(whole[0]) * 3 // 4]
+    folder = lay_out(tmp_path, first)
+    repair_bag(folder)
+    path = folder / "poses_0.mcap"
+    path.write_bytes(path.read_bytes()[:-700])
+    second = path.read_bytes()
+    assert repair_bag(folder).backup == folder / "poses_0.mcap.orig2"
+    assert (folder / "poses_0.mcap.orig").read_bytes() == first
+    assert (folder / "poses_0.mcap.orig2").read_bytes() == second
+    path.unlink()  # as if interrupted without hard links: the newest old file gets its name back
+    repair_bag(folder)
+    assert (folder / "poses_0.mcap.orig").read_bytes() == first
+    assert messages_of(folder) == complete_messages(first, whole[1])
+
+
 class Interrupted(BaseException):
     """Ctrl-C, a kill or a power cut, as far as files can tell."""
 

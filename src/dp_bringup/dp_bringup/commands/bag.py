@@ -97,13 +97,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         description = f"{line[0].upper()}{line[1:]}." + (f"\n\n{more}" if more else "")
         action = actions.add_parser(name, help=line, description=description)
         default = {"nargs": "*", "default": [Path(".")]} if name == "ls" else {"nargs": "+"}
-        action.add_argument(
-            "bags",
-            metavar="BAG",
-            type=Path,
-            help=BAG_HELP + ("" if name in WITH_DISCARDED else " (without discarded ones)"),
-            **default,
-        )
+        text = BAG_HELP if name in WITH_DISCARDED else f"{BAG_HELP} (without discarded ones)"
+        action.add_argument("bags", metavar="BAG", type=Path, help=text, **default)
         _ARGUMENTS[name](action)
         if name != "label":
             add_json_argument(action)

@@ -43,7 +43,13 @@ def find_bags(places: Sequence[Path], discarded: bool = False) -> list[Path]:
 def is_bag(folder: Path) -> bool:
     """Whether a folder holds a bag, if only one whose repair was interrupted."""
     names = [entry.name for entry in os.scandir(folder)]
-    return EPISODE_FILE in names or any(name.endswith((".mcap", f".mcap{ORIGINAL_SUFFIX}")) for name in names)
+    return EPISODE_FILE in names or bool(originals_in(folder)) or any(name.endswith(".mcap") for name in names)
+
+
+def originals_in(folder: Path) -> list[Path]:
+    """Old files that repairs have kept, the oldest first: ``.mcap.orig``, ``.mcap.orig2`` and so on."""
+    found = folder.glob(f"*.mcap{ORIGINAL_SUFFIX}*")
+    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def is_being_written(path: Path) -> bool:

@@ -4,7 +4,6 @@ The new bag is written in a folder of its own inside the old one's, and then tak
 The old file stays as ``<name>.mcap.orig``.
 """
 
-import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from dp_dataset.bag_reader import BagError, BagReader, RawMessage
 
 from dp_recorder.bag_tools.bag_copy import METADATA_FILE, copy_bag
-from dp_recorder.bag_tools.bag_folders import ORIGINAL_SUFFIX, WORK_FOLDER
+from dp_recorder.bag_tools.bag_folders import ORIGINAL_SUFFIX, WORK_FOLDER, originals_in
 
 #: Room that is left to others, bytes.
 _SPARE_BYTES = 16 * 2**20
@@ -48,18 +47,30 @@ def replace_bag(
     work = bag.folder / WORK_FOLDER / bag.path.stem.removesuffix("_0")
     copy_bag(bag, messages, work, custom_data=custom_data, embedded=embedded)
     new = work / f"{work.name}_0.mcap"
-    original = bag.path.with_name(f"{bag.path.name}{ORIGINAL_SUFFIX}")
-    with contextlib.suppress(FileNotFoundError):
-        original.unlink()
-    try:
-        # With two names for the old file there is no instant without a bag.
-        os.link(bag.path, original)
-    except OSError:
-        bag.path.rename(original)
+    original = _keep(bag.path)
     new.replace(bag.folder / new.name)
     if new.name != bag.path.name:
         bag.path.unlink(missing_ok=True)
     (work / METADATA_FILE).replace(bag.folder / METADATA_FILE)
+    return original
+
+
+def _keep(path: Path) -> Path:
+    """Give the old file a second name, or another one where there are no hard links; returns it."""
+    kept = originals_in(path.parent)
+    for original in kept:
+        # An interrupted replacement came that far.
+        if original.samefile(path):
+            return original
+    number = "" if not kept else str(len(kept) + 1)
+    original = path.with_name(f"{path.name}{ORIGINAL_SUFFIX}{number}")
+    try:
+        # With two names for the old file there is no instant without a bag.
+        os.link(path, original)
+    except FileExistsError:
+        raise
+    except OSError:
+        path.rename(original)
     return original
 
 
@@ -85,6 +96,7 @@ def undo_interrupted(folder: Path) -> None:
     if not folder.is_dir():
         return
     shutil.rmtree(folder / WORK_FOLDER, ignore_errors=True)
-    originals = sorted(folder.glob(f"*.mcap{ORIGINAL_SUFFIX}"))
+    originals = originals_in(folder)
     if originals and not any(folder.glob("*.mcap")):
-        originals[0].rename(originals[0].with_name(originals[0].name.removesuffix(ORIGINAL_SUFFIX)))
+        name, _, _ = originals[-1].name.rpartition(ORIGINAL_SUFFIX)
+        originals[-1].rename(folder / name)

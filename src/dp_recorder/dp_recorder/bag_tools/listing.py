@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_recorder.bag_tools.bag_copy import read_information
-from dp_recorder.bag_tools.bag_folders import ORIGINAL_SUFFIX, is_being_written
+from dp_recorder.bag_tools.bag_folders import is_being_written, originals_in
 from dp_recorder.episode import EPISODE_FILE
 
 CLOSED, RECORDING, KILLED, FOREIGN = "closed", "recording", "killed", "foreign"
@@ -59,7 +59,7 @@ SORT_KEYS: dict[str, Callable[[ListedBag], Any]] = {
 
 def list_bag(folder: Path) -> ListedBag:
     """Describe one bag."""
-    files = [*folder.glob("*.mcap"), *folder.glob(f"*.mcap{ORIGINAL_SUFFIX}")]
+    files = [*folder.glob("*.mcap"), *originals_in(folder)]
     information = read_information(folder)
     episode = _episode(folder)
     duration_ns = ((information or {}).get("duration") or {}).get("nanoseconds", 0)
