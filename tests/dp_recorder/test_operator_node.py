@@ -146,7 +146,7 @@ def test_a_recorder_that_is_started_again_goes_on_with_the_plan(planned, environ
 
 def test_a_refused_start_names_the_stream_and_its_rate(environment, tmp_path):
     seen = run_scenario(environment, "half_rate", tmp_path)
-    expected = "/camera/wrist/color/image_raw: 5.0 Hz, at least 9.0 Hz are needed (90 % of the contract's 10)"
+    expected = "/camera/wrist/color/image_raw: 5.0 Hz, at least 6.0 Hz are needed (60 % of the contract's 10)"
     assert seen["service"] == [False, expected] and seen["operator"] == [False, expected]
     assert seen["said"]["text"] == expected and any("5.0 Hz" in warning for warning in seen["said"]["warnings"])
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,8 @@ from dp_recorder.verdict import FUTURE_S, clock_problem
 #: Share of the contract's rate that a stream must reach, and must not exceed.
 LOWEST_RATE = 0.9
 HIGHEST_RATE = 1.5
+#: In simulation a busy machine lets control miss ticks, which is no fault of the cell.
+LOWEST_SIMULATED_RATE = 0.6
 #: Time over which the gate measures rates, s.
 GATE_WINDOW_S = 1.5
 #: What of that must have been received before a rate is believed, s; at least three periods.
@@ -41,7 +43,7 @@ def stream_problem(
         return "its stamps stand still while messages come: a frozen clock or a repeated sample"
     if problem := _late(stream, health, now_ns, simulated, patience_s):
         return problem
-    return _off_rate(stream, health)
+    return _off_rate(stream, health, LOWEST_SIMULATED_RATE if simulated else LOWEST_RATE)
 
 
 def _late(stream: RecordedStream, health: StreamHealth, now_ns: int, simulated: bool, patience_s: float) -> str:
@@ -58,15 +60,16 @@ def _late(stream: RecordedStream, health: StreamHealth, now_ns: int, simulated: 
     return ""
 
 
-def _off_rate(stream: RecordedStream, health: StreamHealth) -> str:
+def _off_rate(stream: RecordedStream, health: StreamHealth, lowest: float) -> str:
     if stream.rate_hz is None:
         return ""
     needed_s = max(EVIDENCE_S, _EVIDENCE_PERIODS / stream.rate_hz)
     if health.span_s < needed_s:
         return f"only {health.span_s:.1f} s of it received so far, {needed_s:.1f} s are needed to tell its rate"
-    low, high = LOWEST_RATE * stream.rate_hz, HIGHEST_RATE * stream.rate_hz
+    low, high = lowest * stream.rate_hz, HIGHEST_RATE * stream.rate_hz
     if health.rate_hz < low:
-        return f"{health.rate_hz:.1f} Hz, at least {low:.1f} Hz are needed (90 % of the contract's {stream.rate_hz:g})"
+        share = f"{100 * lowest:.0f} % of the contract's {stream.rate_hz:g}"
+        return f"{health.rate_hz:.1f} Hz, at least {low:.1f} Hz are needed ({share})"
     if health.rate_hz > high:
         return (
             f"{health.rate_hz:.1f} Hz, far above the contract's {stream.rate_hz:g} Hz: "
