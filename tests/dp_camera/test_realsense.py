@@ -124,6 +124,23 @@ def test_unplugging_is_noticed_and_the_camera_comes_back(context):
     source.stop()
 
 
+def test_a_camera_that_starts_but_never_sends_is_reset(context):
+    camera = plugged_in(context)
+    source = source_of(context, camera)
+    for _ in range(3):
+        source.start()
+        assert source.wait(0.001) is None
+    with pytest.raises(
+        CameraLostError, match=r"101 \(Software D435, USB 3.2\) sent nothing after 3 starts and was reset"
+    ):
+        source.start()
+    for number in range(1, 6):
+        source.start()
+        camera.send(picture(1, camera), number, 1_000_000)
+        assert source.wait(WAIT_S).frame_number == number
+    source.stop()
+
+
 def test_settings_reach_the_sensor_in_its_own_units(context):
     camera = plugged_in(context)
     source = source_of(context, camera, exposure_us=8020, gain=33, white_balance_K=4604)

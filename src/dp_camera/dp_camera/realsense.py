@@ -21,6 +21,8 @@ from dp_camera.realsense_settings import StreamChoice, apply_settings, color_lay
 
 #: Frames that wait for a thread that was kept from running. A camera has 16 buffers; each has its own true stamp.
 _QUEUE_FRAMES = 8
+#: Starts in a row without a frame after which the camera is reset: some hang until their power is cut, or this is done.
+_FRUITLESS_STARTS = 3
 _TEMPERATURES = ("asic_temperature", "projector_temperature", "motion_module_temperature")
 
 
@@ -51,12 +53,14 @@ class RealSenseCamera:
         self._spec = spec
         self._choice = StreamChoice(spec.width or width, spec.height or height, spec.rate_hz or rate_hz, spec.encoding)
         self._running: _Running | None = None
+        self._fruitless = 0
 
     def start(self) -> CameraDescription:
         """Find the device, set it, start its streams."""
         self.stop()
         changes = self._cameras.changes
         device = self._cameras.find(self._spec.serial_number)
+        self._reset_if_stuck(device)
         layout = color_layout(self._spec.encoding)
         try:
             color, profile = find_profile(device, rs.stream.color, layout, self._choice, "width, height, rate_hz")
@@ -96,6 +100,7 @@ class RealSenseCamera:
         try:
             taken = self._take(running, timeout_s)
             if taken is not None:
+                self._fruitless = 0
                 color, depth, received_ns = taken
                 return read_frame(color, depth, self._choice.width, self._choice.height, received_ns)
         except RuntimeError as error:
@@ -130,6 +135,15 @@ class RealSenseCamera:
             for sensor in running.sensors:
                 with suppress(RuntimeError):
                     getattr(sensor, action)()
+
+    def _reset_if_stuck(self, device: Any) -> None:
+        if self._fruitless < _FRUITLESS_STARTS:
+            self._fruitless += 1
+            return
+        self._fruitless = 0
+        with suppress(RuntimeError):
+            device.hardware_reset()  # it leaves USB and comes back after some seconds
+        raise CameraLostError(f"{describe(device)} sent nothing after {_FRUITLESS_STARTS} starts and was reset")
 
     def _add_depth(self, device: Any, color: Any, wanted: list[tuple[Any, list[Any]]]) -> None:
         """The depth stream at the colour stream's size; one sensor may deliver both (D405)."""
