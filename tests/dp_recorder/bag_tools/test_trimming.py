@@ -79,6 +79,23 @@ def test_auto_cuts_to_the_motion(record, tmp_path):
     assert result.end_s == pytest.approx(2.15, abs=0.03)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_interrupted_it_leaves_what_was_there(record, tmp_path, monkeypatch, in_place):
+    source = record(tmp_path, seconds=0.5).folder
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    def present():
+        return {str(path.relative_to(tmp_path)): path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+
+    before = present()
+    monkeypatch.setattr("dp_recorder.bag_writer.BagWriter.close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trim_bag(source, end_s=0.3, in_place=in_place)
+    assert present() == before
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

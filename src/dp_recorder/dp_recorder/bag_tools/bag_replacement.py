@@ -45,7 +45,12 @@ def replace_bag(
             f"{bag.folder} needs {needed / 2**30:.2f} GiB beside the old bag, {free / 2**30:.2f} GiB are free"
         )
     work = bag.folder / WORK_FOLDER / bag.path.stem.removesuffix("_0")
-    copy_bag(bag, messages, work, custom_data=custom_data, embedded=embedded)
+    try:
+        copy_bag(bag, messages, work, custom_data=custom_data, embedded=embedded)
+    except BaseException:
+        # After Ctrl-C or on a full disk half a bag would only take room.
+        shutil.rmtree(bag.folder / WORK_FOLDER, ignore_errors=True)
+        raise
     new = work / f"{work.name}_0.mcap"
     original = _keep(bag.path)
     new.replace(bag.folder / new.name)

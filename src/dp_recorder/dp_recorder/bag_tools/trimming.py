@@ -1,6 +1,7 @@
 """Cuts an episode: a span of it becomes an episode of its own, or replaces it."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -169,10 +170,7 @@ class _Trimming:
         if in_place:
             replace_bag(bag, self._messages(), custom_data=custom, embedded=records)
         else:
-            if description is not None:
-                # Interrupted from here on, the folder tells that it is unfinished.
-                write_episode_file(target, description | {"state": "trimming"})
-            copy_bag(bag, self._messages(), target, custom_data=custom, embedded=records)
+            self._write_new(target, description, custom, records)
         if description is not None:
             write_episode_file(target, description)
         if in_place:
@@ -185,6 +183,22 @@ class _Trimming:
             message_count=evidence.message_count,
             verdict=str((description or {}).get("verdict", "")),
         )
+
+    def _write_new(
+        self,
+        target: Path,
+        description: dict[str, Any] | None,
+        custom: dict[str, str],
+        records: dict[str, dict[str, str]],
+    ) -> None:
+        try:
+            if description is not None:
+                # Killed from here on, the folder tells that it is unfinished.
+                write_episode_file(target, description | {"state": "trimming"})
+            copy_bag(self._bag, self._messages(), target, custom_data=custom, embedded=records)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
 
     def _new_folder(self, out: Path | None) -> Path:
         directory = out if out is not None else self._bag.folder.parent
