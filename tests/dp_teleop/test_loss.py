@@ -12,6 +12,8 @@ from dp_core.contract import config_directory
 from dp_ros.messages import stamp_to_ns
 from dp_teleop.sample import VIRTUAL_FRAME_ID
 
+from dp_msgs.msg import EpisodeState
+
 _spec = importlib.util.spec_from_file_location("absent_devices", Path(__file__).parent / "devices" / "conftest.py")
 absent_devices = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(absent_devices)
@@ -107,20 +109,32 @@ def test_an_unplugged_device_stops_the_twist_and_says_so(usb, daemon):
     assert usb.states[-1].device.startswith("3Dconnexion SpaceMouse Pro")
 
 
-def test_a_chord_reaches_the_recorder(usb, daemon):
+def test_a_chord_reaches_the_recorder_and_means_what_fits_its_state(usb, daemon):
     daemon.send((MOTION,), (RELEASE, 1))
     usb.wait(lambda: not usb.states[-1].engaged, "the clutch let go")
-    begun = len(usb.states)
-    usb.wait(lambda: span_s(usb.states[begun:]) > 0.2, "more than the debouncing time")
     usb.grips.clear()
     usb.asked.clear()
-    daemon.send((PRESS, 0), (PRESS, 1))
-    begun = len(usb.states)
-    usb.wait(lambda: span_s(usb.states[begun:]) > 0.5, "half a second of samples")
-    assert not usb.asked, "a longer chord means something else"
-    daemon.send((RELEASE, 0), (RELEASE, 1))
-    usb.wait(lambda: usb.asked, "the command")
-    assert [message.command for message in usb.asked] == ["start"] and not usb.grips
+    for recording, command in ((EpisodeState.IDLE, "start"), (EpisodeState.RECORDING, "success")):
+        usb.episodes.publish(EpisodeState(state=recording))
+        pass_time(usb, 0.2)  # more than the debouncing time, and the recorder's state arrives
+        daemon.send((PRESS, 0), (PRESS, 1))
+        pass_time(usb, 0.5)
+        assert not usb.asked, "a longer chord means something else"
+        daemon.send((RELEASE, 0), (RELEASE, 1))
+        usb.wait(lambda: usb.asked, "the command")
+        assert [message.command for message in usb.asked] == [command] and not usb.grips
+        usb.asked.clear()
+
+
+def test_a_dead_man_cell_keeps_its_clutch(topic):
+    result = topic.set(clutch_button=-1)
+    assert not result.successful and "safety.dead_man: needs teleop.clutch_button" in result.reason
+
+
+def pass_time(hand, seconds):
+    """Wait until the device's samples span a time."""
+    begun = len(hand.states)
+    hand.wait(lambda: span_s(hand.states[begun:]) > seconds, f"samples of {seconds} s")
 
 
 def span_s(states):
