@@ -209,10 +209,13 @@ def test_the_node_refuses_a_cell_without_devices_and_one_that_asks_for_the_impos
     plain = start_node("sim_franka")
     cell = write_cell(tmp_path / "cell.yaml", front={"serial_number": "101", "exposure_us": 50})
     impossible = start_node(cell, "software:=true")
+    simulated = start_node(cell, "use_sim_time:=true")
     assert "error: camera_devices: missing in cell sim_franka" in plain.communicate(timeout=PATIENCE_S)[0]
     assert plain.returncode == 2
     assert "exposure_us: 50 is out of range of sensor 'RGB Camera'" in impossible.communicate(timeout=PATIENCE_S)[0]
     assert impossible.returncode == 3
+    assert "error: use_sim_time: true is not valid" in simulated.communicate(timeout=PATIENCE_S)[0]
+    assert simulated.returncode == 2
 
 
 def test_the_node_runs_with_test_pictures_and_ends_on_ctrl_c(tmp_path):

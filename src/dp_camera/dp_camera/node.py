@@ -38,6 +38,10 @@ class CameraNode(Node):
         self.failure = ""
         self._closed = threading.Event()
         self._contract = declare_contract(self)
+        if self.get_parameter("use_sim_time").value:
+            raise ConfigurationError(
+                "use_sim_time: true is not valid; valid: false: real cameras know no simulated clock"
+            )
         names = self._chosen()
         self._settle = declare(self, "settle_frames", 15, "Frames seen before the first is published.", low=2, high=300)
         self._lost_after_s = declare(
