@@ -27,6 +27,10 @@ def judge(files: list[bytes], motion_m_s: float | None = 0.0) -> tuple[list[str]
 GOOD = [jpeg(100, seed) for seed in range(60)]
 
 
+def test_cameras_may_pad_their_pictures():
+    assert judge([data + bytes(500) for data in GOOD])[0] == []
+
+
 def test_changing_pictures_are_good():
     findings, health = judge(GOOD)
     assert findings == [] and (health.pictures, health.repeated) == (60, 0)

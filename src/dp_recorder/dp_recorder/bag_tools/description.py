@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_dataset.bag_reader import BagError, BagReader
+from dp_dataset.bag_reader import BagError, BagReader, BagTopic
 
 from dp_recorder.bag_tools.bag_copy import offered_profiles
 
@@ -58,20 +58,9 @@ def describe_bag(folder: Path, on_progress: Callable[[int], None] | None = None)
         episode = bag.episode
     except BagError:
         episode = {}
-    rows = []
-    for name, topic in sorted(bag.topic_details.items()):
-        first, last = spans.get(name, (0, 0))
-        rows.append(
-            {
-                "topic": name,
-                "type": topic.type_name,
-                "messages": topic.message_count,
-                "rate_hz": (topic.message_count - 1) * 1e9 / (last - first) if last > first else 0.0,
-                "bytes": octets.get(name, 0),
-                "qos": "; ".join(dict.fromkeys(_qos_words(profile) for profile in offered_profiles(topic))),
-                "type_hash": topic.type_hash,
-            }
-        )
+    rows = [
+        _row(topic, spans.get(name, (0, 0)), octets.get(name, 0)) for name, topic in sorted(bag.topic_details.items())
+    ]
     contract = episode.get("contract")
     return BagDescription(
         path=bag.path,
@@ -84,6 +73,19 @@ def describe_bag(folder: Path, on_progress: Callable[[int], None] | None = None)
         message_count=sum(bag.message_counts.values()),
         topics=rows,
     )
+
+
+def _row(topic: BagTopic, span_ns: tuple[int, int], octets: int) -> dict[str, Any]:
+    lasted_ns = span_ns[1] - span_ns[0]
+    return {
+        "topic": topic.name,
+        "type": topic.type_name,
+        "messages": topic.message_count,
+        "rate_hz": (topic.message_count - 1) * 1e9 / lasted_ns if lasted_ns > 0 else 0.0,
+        "bytes": octets,
+        "qos": "; ".join(dict.fromkeys(_qos_words(profile) for profile in offered_profiles(topic))),
+        "type_hash": topic.type_hash,
+    }
 
 
 def _qos_words(profile: Any) -> str:

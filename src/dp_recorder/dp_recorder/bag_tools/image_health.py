@@ -24,6 +24,8 @@ FROZEN_S, DEAD_S, VISIBLE_MOTION_M = 0.5, 0.3, 0.01
 _STEP = 8
 #: Compressed pictures are decoded so often at most, ns.
 _DECODE_NS = 100_000_000
+#: Cameras fill the rest of a buffer behind the end with zeros.
+_PADDING_BYTES = 4096
 _JPEG_BEGIN, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -71,7 +73,7 @@ class ImageHealth:
         if entry.type_name != COMPRESSED_IMAGE_TYPE:
             return _sample_raw(entry)
         data = compressed_data(entry.data)
-        if data[:2] == _JPEG_BEGIN and data[-2:] != _JPEG_END:
+        if data[:2] == _JPEG_BEGIN and _JPEG_END not in bytes(data[-_PADDING_BYTES:]):
             # OpenCV would decode it all the same, with grey where the rest should be.
             raise ValueError("a JPEG without an end")
         if entry.log_time_ns < self._next_decoding_ns:

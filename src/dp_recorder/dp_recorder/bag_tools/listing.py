@@ -105,7 +105,9 @@ def select(
 
 
 def _state(folder: Path, episode: dict[str, Any], information: dict[str, Any] | None) -> str:
-    if any(is_being_written(path) for path in folder.glob("*.mcap")) and episode.get("state") != "closed":
+    whole = information is not None and episode.get("state", "closed") == "closed"
+    # Asked last, for it looks at all processes.
+    if not whole and any(is_being_written(path) for path in folder.glob("*.mcap")):
         return RECORDING
     if information is None or not any(folder.glob("*.mcap")):
         return KILLED

@@ -43,11 +43,7 @@ def make_thumbnails(
     """
     settings = settings or ThumbSettings()
     bag = BagReader(folder)
-    cameras = sorted(
-        topic.name for topic in bag.topic_details.values() if topic.type_name in IMAGE_TYPES and topic.message_count
-    )
-    if not cameras:
-        raise BagError(f"{bag.folder} holds no pictures; it has {', '.join(sorted(bag.topics)) or 'no topics'}")
+    cameras = _cameras(bag)
     sheet_path, film_path = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.mp4")
     stem.parent.mkdir(parents=True, exist_ok=True)
     span = (bag.start_ns, bag.end_ns)
@@ -70,6 +66,14 @@ def make_thumbnails(
             film.close()
     write_picture(sheet_path, sheet.picture())
     return Thumbnails(sheet_path, film_path if film else None, tuple(cameras), tuple(problems))
+
+
+def _cameras(bag: BagReader) -> list[str]:
+    details = bag.topic_details.values()
+    cameras = sorted(topic.name for topic in details if topic.type_name in IMAGE_TYPES and topic.message_count)
+    if not cameras:
+        raise BagError(f"{bag.folder} holds no pictures; it has {', '.join(sorted(bag.topics)) or 'no topics'}")
+    return cameras
 
 
 def stamp_of(entry: RawMessage) -> int:
