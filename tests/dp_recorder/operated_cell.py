@@ -204,6 +204,14 @@ def crash(cell: OperatedCell) -> dict:
     return {}
 
 
+def failing(cell: OperatedCell) -> dict:
+    """The disk fills up in the middle of an episode."""
+    cell.wait_for_recorder()
+    seen = {"start": cell.ask("start"), "failed": cell.until("FAILED")}
+    seen["again"] = cell.ask("start")
+    return seen
+
+
 def set_plan(cell: OperatedCell, name: str) -> list:
     value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=name)
     parameters = [Parameter(name="plan", value=value)]
@@ -247,7 +255,7 @@ def limited(cell: OperatedCell) -> dict:
 
 def main() -> None:
     rclpy.init()
-    found = (planned, resumed, half_rate, limited, real, crash)
+    found = (planned, resumed, half_rate, limited, real, crash, failing)
     scenarios = {scenario.__name__: scenario for scenario in found}
     kind = RealCell if sys.argv[1] == "real" else OperatedCell
     print(json.dumps(scenarios[sys.argv[1]](kind())), flush=True)

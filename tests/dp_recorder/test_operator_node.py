@@ -145,7 +145,7 @@ def test_a_recorder_that_is_started_again_goes_on_with_the_plan(planned, environ
 
 
 def test_a_refused_start_names_the_stream_and_its_rate(environment, tmp_path):
-    seen = run_scenario(environment, "half_rate", tmp_path)
+    seen = run_scenario(environment, "half_rate", tmp_path, gate_timeout_s=0.2)
     expected = "/camera/wrist/color/image_raw: 5.0 Hz, at least 6.0 Hz are needed (60 % of the contract's 10)"
     assert seen["service"] == [False, expected] and seen["operator"] == [False, expected]
     assert seen["said"]["text"] == expected and any("5.0 Hz" in warning for warning in seen["said"]["warnings"])
@@ -183,10 +183,24 @@ def test_auto_start_and_longest_duration(environment, tmp_path):
     assert not seen["refused"][0] and "is done: 2 of 2" in seen["refused"][1]
 
 
+def run_changed(environment, scenario, directory, change):
+    """Run a scenario on a recorder that was changed first; what the cell saw, exit status and output."""
+    program = f"{change}\nfrom dp_recorder.node import main\nmain()\n"
+    parameters = ["-p", f"directory:={directory}", "-p", "use_sim_time:=true"]
+    command = [sys.executable, "-c", program, "--ros-args", *parameters]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as recorder:
+        scene = [sys.executable, str(OPERATED), scenario]
+        done = subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=120)
+        recorder.send_signal(signal.SIGTERM)
+        output, _ = recorder.communicate(timeout=30)
+    assert done.returncode == 0, done.stderr + done.stdout + output
+    return json.loads(done.stdout.splitlines()[-1]), recorder.returncode, output
+
+
 CRASHING = """
 import dp_recorder.operator_flow as flow
 from dp_recorder.flow_events import Command
-from dp_recorder.node import main
 
 step = flow.step
 
@@ -196,19 +210,30 @@ def crash(state, event, t_ns, settings):
     return step(state, event, t_ns, settings)
 
 flow.step = crash
-main()
+"""
+FULL = """
+from dp_recorder.storage_space import StorageSpace
+
+def problem(self):
+    return "the disk is full" if any(self.directory.glob("*/*.mcap")) else None
+
+StorageSpace.problem = problem
 """
 
 
 def test_a_crash_of_the_flow_does_not_lose_the_open_episode(environment, tmp_path):
-    command = [sys.executable, "-c", CRASHING, "--ros-args", "-p", f"directory:={tmp_path}", "-p", "use_sim_time:=true"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as recorder:
-        scene = [sys.executable, str(OPERATED), "crash"]
-        subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=120)
-        output, _ = recorder.communicate(timeout=30)
-    assert recorder.returncode != 0 and "a bug in the flow" in output
+    _, status, output = run_changed(environment, "crash", tmp_path, CRASHING)
+    assert status != 0 and "a bug in the flow" in output
     content = read(tmp_path / "episode_0001_untitled")
     assert (content["state"], content["outcome"]) == ("closed", "unlabelled")
     assert content["streams"]["robot/ee_pose"]["received"] >= 50
     assert (tmp_path / "episode_0001_untitled" / "metadata.yaml").is_file()
+
+
+def test_a_full_disk_closes_the_episode_says_so_and_refuses_the_next(environment, tmp_path):
+    seen, status, output = run_changed(environment, "failing", tmp_path, FULL)
+    assert status == 0, output
+    assert seen["start"][0] and seen["failed"]["text"] == "the disk is full"
+    assert seen["again"] == [False, "the disk is full"]
+    content = read(tmp_path / "episode_0001_untitled")
+    assert (content["state"], content["outcome"], content["note"]) == ("closed", "unlabelled", "the disk is full")
