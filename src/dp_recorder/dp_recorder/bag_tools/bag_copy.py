@@ -12,6 +12,7 @@ from dp_recorder.rosbag2_metadata import BagTopicEntry, OfferedQos, bag_informat
 from dp_recorder.type_definitions import TypeDefinition
 
 METADATA_FILE = "metadata.yaml"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 INFORMATION = "rosbag2_bagfile_information"
 _POLICIES = {
     "history": {0: "system_default", 1: "keep_last", 2: "keep_all", 3: "unknown"},
@@ -107,7 +108,7 @@ def custom_data_of(bag: BagReader) -> dict[str, str]:
 def read_information(folder: Path) -> dict[str, Any] | None:
     """Content of ``metadata.yaml``; None where it is missing or no such thing."""
     try:
-        content = yaml.safe_load((folder / METADATA_FILE).read_text(encoding="utf-8"))
+        content = yaml.load((folder / METADATA_FILE).read_text(encoding="utf-8"), Loader=_LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return None
     information = content.get(INFORMATION) if isinstance(content, dict) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_recorder.bag_tools.bag_copy import read_information
+from dp_recorder.bag_tools.bag_copy import METADATA_FILE, read_information
 from dp_recorder.bag_tools.bag_folders import is_being_written, originals_in
 from dp_recorder.episode import EPISODE_FILE
 
@@ -60,8 +60,12 @@ SORT_KEYS: dict[str, Callable[[ListedBag], Any]] = {
 def list_bag(folder: Path) -> ListedBag:
     """Describe one bag."""
     files = [*folder.glob("*.mcap"), *originals_in(folder)]
-    information = read_information(folder)
     episode = _episode(folder)
+    if episode.get("state") == "closed":
+        # Its content is for `check`: reading YAML takes most of the time of a long list.
+        information: dict[str, Any] | None = {} if (folder / METADATA_FILE).is_file() else None
+    else:
+        information = read_information(folder)
     duration_ns = ((information or {}).get("duration") or {}).get("nanoseconds", 0)
     return ListedBag(
         folder=folder,
