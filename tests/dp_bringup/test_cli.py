@@ -33,6 +33,9 @@ ACTIONS = (
     "dataset info",
     "bench control",
     "bench policy",
+    "calibrate camera",
+    "calibrate robot",
+    "calibrate gripper",
 )
 
 
