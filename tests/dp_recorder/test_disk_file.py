@@ -1,5 +1,6 @@
 import os
 import threading
+import time
 
 import pytest
 from dp_recorder.disk_file import ALIGNMENT, DiskFile
@@ -50,16 +51,28 @@ def test_half_a_block_cannot_be_submitted(tmp_path):
     disk.abandon()
 
 
-def test_a_slow_disk_delays_nobody_until_the_blocks_are_used_up(disk, monkeypatch):
-    """32 MiB are taken; the delay shows meanwhile."""
+@pytest.fixture
+def standstill(monkeypatch):
+    """Makes a system call wait until the test lets it go on, at the latest when the test ends."""
     go_on = threading.Event()
-    real = os.write
 
-    def slow(handle, data):
-        go_on.wait()
-        return real(handle, data)
+    def hold(name):
+        real = getattr(os, name)
 
-    monkeypatch.setattr("os.write", slow)
+        def held(*arguments):
+            go_on.wait()
+            return real(*arguments)
+
+        monkeypatch.setattr(f"os.{name}", held)
+
+    yield hold, go_on
+    go_on.set()
+
+
+def test_a_slow_disk_delays_nobody_until_the_blocks_are_used_up(disk, standstill):
+    """32 MiB are taken; the delay shows meanwhile."""
+    hold, go_on = standstill
+    hold("write")
     disk.append(bytes(ALIGNMENT))
     disk.submit(sync=True)
     for _ in range(30):
@@ -75,6 +88,22 @@ def test_a_slow_disk_delays_nobody_until_the_blocks_are_used_up(disk, monkeypatc
     assert not more.is_alive()
     disk.finish()
     assert disk.written == ALIGNMENT + 34 * MIB
+
+
+def test_a_slow_sync_keeps_nothing_from_the_file(disk, standstill, tmp_path):
+    """What is in the file survives a killed process, synced or not."""
+    hold, go_on = standstill
+    hold("fdatasync")
+    for count in range(1, 4):
+        disk.append(bytes(ALIGNMENT))
+        disk.submit(sync=True)
+        deadline = time.monotonic() + 20.0
+        while (tmp_path / "file").stat().st_size < count * ALIGNMENT:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    assert disk.sync_delay_s > 0
+    go_on.set()
+    disk.wait()
 
 
 def test_a_failure_is_told_and_rewinding_goes_on_from_there(disk, tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
+from dp_recorder.disk_sync import DiskSync
+
 #: Offsets, lengths and addresses of direct writes are multiples of this; no common disk needs more.
 ALIGNMENT = 4096
 _BLOCK_BYTES = 2**20
@@ -26,7 +28,7 @@ _REFUSED = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class _Task(NamedTuple):
-    """``length`` bytes of a block to append, then perhaps to wait for the disk."""
+    """``length`` bytes of a block to append, then perhaps to ask for a sync."""
 
     block: memoryview
     length: int
@@ -60,13 +62,11 @@ class DiskFile:
         self._fill = 0
         self._tasks: deque[_Task] = deque()
         self._changed = threading.Condition()
-        self._busy = False
+        self._current: _Task | None = None
         self._closing = False
         self._error: OSError | None = None
         self._written = 0
-        self._synced = 0
-        self._last_sync_s = 0.0
-        self._syncs: deque[float] = deque()
+        self._sync = DiskSync(self._file, path.name)
         self._thread = threading.Thread(target=self._run, name=f"disk {path.name}", daemon=True)
         self._thread.start()
 
@@ -78,7 +78,8 @@ class DiskFile:
     @property
     def written(self) -> int:
         """Bytes that the system has taken so far and, as far as it knows, can keep."""
-        return self._written
+        # After a sync that failed: what the page cache had taken found no room on the disk.
+        return self._written if self._sync.error is None else self._sync.synced
 
     @property
     def alignment(self) -> int:
@@ -89,8 +90,9 @@ class DiskFile:
     def sync_delay_s(self) -> float:
         """How long data waits for the disk once asked for, s: by the last such wait, or the present one if longer."""
         with self._changed:
-            waiting = time.monotonic() - self._syncs[0] if self._syncs else 0.0
-            return max(self._last_sync_s, waiting)
+            asked_s = next((task.asked_s for task in (self._current, *self._tasks) if task and task.sync), None)
+        waiting_s = time.monotonic() - asked_s if asked_s is not None else 0.0
+        return max(self._sync.delay_s, waiting_s)
 
     def append(self, piece: _Piece) -> None:
         """Copy bytes to the end of the file; waits only while all blocks are waiting for the disk.
@@ -131,7 +133,9 @@ class DiskFile:
             OSError: The disk has failed.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._tasks and not self._busy)
+            self._changed.wait_for(lambda: not self._tasks and self._current is None)
+        self._sync.wait()
+        with self._changed:
             self._check()
 
     def finish(self) -> None:
@@ -158,8 +162,10 @@ class DiskFile:
             OSError: The file cannot be cut.
         """
         with self._changed:
-            self._changed.wait_for(lambda: not self._tasks and not self._busy)
+            self._changed.wait_for(lambda: not self._tasks and self._current is None)
             self._error = None
+        self._sync.stop()
+        self._sync = DiskSync(self._file, "again")
         _set_direct(self._file, False)
         self._direct = False
         self._fill = 0
@@ -180,6 +186,7 @@ class DiskFile:
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
+        self._sync.stop()
         self._block = None
         self._free.clear()
 
@@ -199,16 +206,14 @@ class DiskFile:
             self._check()
             if self._block is None and not sync:
                 return
-            now_s = time.monotonic()
-            self._tasks.append(_Task(self._block or memoryview(b""), self._fill, sync, now_s))
-            if sync:
-                self._syncs.append(now_s)
+            self._tasks.append(_Task(self._block or memoryview(b""), self._fill, sync, time.monotonic()))
             self._block, self._fill = None, 0
             self._changed.notify_all()
 
     def _check(self) -> None:
-        if self._error is not None:
-            raise OSError(self._error.errno, os.strerror(self._error.errno or 0))
+        error = self._error or self._sync.error
+        if error is not None:
+            raise OSError(error.errno, os.strerror(error.errno or 0))
 
     def _run(self) -> None:
         """The disk's thread. After a failure it goes on taking blocks, without writing them."""
@@ -217,8 +222,7 @@ class DiskFile:
                 self._changed.wait_for(lambda: bool(self._tasks) or self._closing)
                 if not self._tasks:
                     return
-                task = self._tasks.popleft()
-                self._busy = True
+                self._current = task = self._tasks.popleft()
             error = self._error
             if error is None:
                 try:
@@ -226,13 +230,10 @@ class DiskFile:
                 except OSError as failed:
                     error = failed
             with self._changed:
-                self._error = error
-                self._busy = False
+                self._error = error or self._sync.error
+                self._current = None
                 if len(task.block):
                     self._free.append(task.block)
-                if task.sync:
-                    self._syncs.popleft()
-                    self._last_sync_s = time.monotonic() - task.asked_s
                 self._changed.notify_all()
 
     def _write(self, data: memoryview) -> None:
@@ -253,15 +254,7 @@ class DiskFile:
             self._direct = False
             self._write(task.block[self._written - begin : task.length])
         if task.sync:
-            try:
-                os.fdatasync(self._file)
-            except OSError:
-                # What the page cache had taken found no room on the disk.
-                self._written = self._synced
-                raise
-            self._synced = self._written
-            if not self._direct:
-                os.posix_fadvise(self._file, 0, self._written, os.POSIX_FADV_DONTNEED)
+            self._sync.ask(self._written, task.asked_s)
 
 
 def _set_direct(file: int, direct: bool) -> bool:
