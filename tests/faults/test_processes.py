@@ -1,7 +1,6 @@
 """Processes that are killed or stand still, while the real control node drives the arm."""
 
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ from usb_hand import UsbHand
 
 from dp_msgs.msg import CommandState
 
+# A policy, too, drives only while a person holds the clutch.
+SAFETY = {"dead_man": ["teleop", "policy"]}
 SCRIPT = str(Path(__file__).with_name("robot_process.py"))
 
 
@@ -109,6 +110,12 @@ def let_go_once(cell):
     cell.held = True
 
 
+def end(node):
+    """A teleop node without a device says that nothing is engaged: it must not outlive its test."""
+    node.process.terminate()
+    assert node.process.wait(10) == 0
+
+
 def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table):
     cell.spoil["engaged"] = silent  # the node's own topic
     teleop = start_node("dp_teleop.node", cell=cell_file)
@@ -124,6 +131,7 @@ def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table)
     let_go_once(cell)
     cell.drive("axes")
     table.append(watch.row("teleop node killed", did, "node restarted, TELEOP asked for again"))
+    end(teleop)
 
 
 @pytest.fixture
@@ -131,22 +139,6 @@ def usb(tmp_path):
     hand = UsbHand(tmp_path / "spnav.sock")
     yield hand
     hand.close()
-
-
-def drive_by(usb, cell):
-    """The operator lets go of the cap, holds the clutch and moves the arm."""
-
-    def begin():
-        usb.axes = None
-        usb.press(1)
-        cell.ask_mode(CommandState.TELEOP)
-        if not cell.wait_in_mode(CommandState.TELEOP, lambda: cell.states[-1].input_alive, "the clutch"):
-            return False
-        began = time.monotonic()
-        usb.axes = lambda t: np.array([0.4, 0.8, 0.0, 0.0, 0.0, 0.5]) * np.cos(2.0 * (t - began))
-        return cell.wait_in_mode(CommandState.TELEOP, lambda: cell.speed() > 0.1, "motion")
-
-    cell.try_hard(begin)
 
 
 def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
@@ -157,7 +149,7 @@ def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
     cell.wait(lambda: cell.devices and cell.devices[-1].connected, "the SpaceMouse", 20.0)
     cell.put_at_start()
     watch = Watch(cell)
-    drive_by(usb, cell)
+    usb.drive(cell)
     watch.mark()
     usb.unplug()
     cell.wait(lambda: not cell.states[-1].input_alive, "the loss to be noticed")
@@ -174,10 +166,28 @@ def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
     assert cell.at_rest() and not any(device.engaged for device in cell.devices)
     usb.axes = None
     usb.release(1)
-    drive_by(usb, cell)
+    usb.drive(cell)
     table.append(watch.row("SpaceMouse unplugged, clutch held", did, "plugged in, cap and clutch let go once, TELEOP"))
-    teleop.process.terminate()
-    assert teleop.process.wait(10) == 0
+    end(teleop)
+
+
+def test_a_pulled_cable_that_looks_like_a_held_clutch_stops_a_policy(cell, start_node, cell_file, table):
+    """Through the spacenav node of ROS, which goes on with zeros and the buttons as they were."""
+    cell.spoil["engaged"] = silent  # the node's own topic
+    teleop = start_node("dp_teleop.node", cell=cell_file, hold_confirm_s=1.0)
+    let_go_once(cell)
+    cell.axes = lambda t: np.array([0.02 * np.sin(20.0 * t), 0.0, 0.0, 0.0, 0.0, 0.0])  # touches within the deadband
+    cell.wait(lambda: cell.devices[-1].engaged, "the clutch")
+    watch = Watch(cell)
+    cell.begin_policy()
+    cell.pause(1.5)
+    assert cell.mode == CommandState.POLICY and cell.states[-1].input_alive, "touches must do"
+    watch.mark()
+    cell.axes = lambda t: np.zeros(6)
+    cell.wait(lambda: not cell.devices[-1].engaged, "the node's verdict")
+    cell.wait(lambda: "dead-man" in cell.states[-1].text and cell.at_rest(), "rest")
+    table.append(watch.row("cable pulled with the clutch held, spacenav node", watch.reaction(), "clutch let go once"))
+    end(teleop)
 
 
 def test_a_killed_recorder_does_not_touch_the_arm(cell, driven, start_node, cell_file, table, tmp_path):

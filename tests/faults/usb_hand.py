@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dp_msgs.msg import CommandState
+
 _FILE = Path(__file__).parents[1] / "dp_teleop" / "devices" / "conftest.py"
 _spec = importlib.util.spec_from_file_location("absent_devices", _FILE)
 absent_devices = importlib.util.module_from_spec(_spec)
@@ -46,6 +48,21 @@ class UsbHand:
 
     def release(self, button):
         self.daemon.send((RELEASE, button))
+
+    def drive(self, cell):
+        """Let go of the cap, hold the clutch and move the arm of a driven cell."""
+
+        def begin():
+            self.axes = None
+            self.press(1)
+            cell.ask_mode(CommandState.TELEOP)
+            if not cell.wait_in_mode(CommandState.TELEOP, lambda: cell.states[-1].input_alive, "the clutch"):
+                return False
+            began = time.monotonic()
+            self.axes = lambda t: np.array([0.4, 0.8, 0.0, 0.0, 0.0, 0.5]) * np.cos(2.0 * (t - began))
+            return cell.wait_in_mode(CommandState.TELEOP, lambda: cell.speed() > 0.1, "motion")
+
+        cell.try_hard(begin)
 
     def unplug(self):
         self.daemon.unplug()
