@@ -47,6 +47,12 @@ def test_stamps_that_stand_still_are_frozen():
     assert not measure(thawed, 100.0, S + 510 * MS, 2.0).frozen
 
 
+def test_repeated_and_backward_stamps_make_no_rate():
+    doubled = [t for t in range(0, 1000, 10) for _ in range(2)]
+    health = measure(entries(doubled), 100.0, S, 2.0)
+    assert health.received == 200 and health.rate_hz == pytest.approx(100.0) and health.jitter_s == 0.0
+
+
 def test_nothing_and_long_ago():
     assert measure([], 10.0, S, 2.0).age_s(S) is None
     health = measure(entries([0]), 10.0, 9 * S, 2.0)
