@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,6 @@ from dp_core.contract import ContractError, config_directory
 from dp_bringup.doctor_camera import check_camera, check_camera_devices
 from dp_bringup.doctor_real_time import check_memory_lock, check_real_time
 from dp_bringup.finding import MISSING, OK, WARN, Finding
-from dp_bringup.usb_bus import usb_devices
 
 SUPPORTED_PYTHON = ((3, 11), (3, 13))
 MIN_SEGMENT_BYTES = 8 << 20  # four 640x480 frames and some
@@ -33,7 +33,6 @@ RENDER_PROBE = (
     "d = mujoco.MjData(m); mujoco.mj_forward(m, d); r = mujoco.Renderer(m, 16, 16); "
     "r.update_scene(d); r.render(); r.close()"
 )
-SPACEMOUSE_VENDORS = ("256f", "046d")
 
 
 def check_python() -> Finding:
@@ -161,13 +160,17 @@ def check_disk() -> Finding:
 
 
 def check_spacemouse() -> Finding:
-    """A SpaceMouse: its daemon or the device itself."""
-    if any(Path(path).exists() for path in ("/var/run/spnav.sock", "/run/spnav.sock")):
-        return Finding("spacemouse", OK, "spacenavd is running")
-    present = any(vendor in SPACEMOUSE_VENDORS and "Space" in name for vendor, name in usb_devices())
-    found = "plugged in, but spacenavd does not run" if present else "none"
-    fix = "sudo apt-get install spacenavd" if present else "plug it in; the scripted operator needs none"
-    return Finding("spacemouse", WARN, found, "no demonstrations by a person", fix)
+    """A SpaceMouse, opened as `teleop.device: auto` does."""
+    from dp_teleop.devices import DeviceLostError, open_device
+
+    try:
+        device = open_device("auto", "", time.time_ns, buttons=2)
+    except DeviceLostError as error:
+        fix = "plug it in; `virtual_spacemouse` stands in for one, the scripted operator needs none"
+        return Finding("spacemouse", WARN, str(error), "no demonstrations by a person", fix)
+    name = device.name
+    device.close()
+    return Finding("spacemouse", OK, name)
 
 
 def check_launch() -> Finding:
