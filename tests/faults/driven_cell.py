@@ -32,8 +32,13 @@ class DrivenCell(FaultyCell):
         return self._ask(client, Trigger.Request(), timeout_s)
 
     def _ask(self, client, request, timeout_s):
-        future = client.call_async(request)
-        self.wait(future.done, f"an answer of {client.srv_name}", timeout_s)
+        future, heard = client.call_async(request), len(self.states)
+        try:
+            self.wait(future.done, f"an answer of {client.srv_name}", timeout_s)
+        except AssertionError as error:
+            alive, nodes = [thread.is_alive() for thread in self._threads], self.node.get_node_names()
+            heard = len(self.states) - heard
+            raise AssertionError(f"{error}; {heard} states meanwhile, threads alive {alive}, nodes {nodes}") from None
         return future.result()
 
     def begin_teleop(self, device="twist"):
