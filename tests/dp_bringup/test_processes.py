@@ -5,7 +5,8 @@ import sys
 import time
 
 import pytest
-from dp_bringup.domain import choose_domain
+from dp_bringup.cli import main
+from dp_bringup.domain import choose_domain, dds_environment
 from dp_bringup.processes import ProcessDiedError, ProcessGroup
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -87,3 +88,31 @@ def test_domains_of_two_processes_differ(monkeypatch):
 def test_given_domain_is_kept(monkeypatch):
     monkeypatch.setenv("ROS_DOMAIN_ID", "42")
     assert choose_domain() == 42
+
+
+def test_a_real_cell_is_looked_for_where_its_drivers_run(monkeypatch, tmp_path):
+    for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE"):
+        monkeypatch.delenv(name, raising=False)
+    found = dds_environment(tmp_path, isolated=False)
+    assert (found["ROS_DOMAIN_ID"], found["ROS_AUTOMATIC_DISCOVERY_RANGE"]) == ("0", "SUBNET")
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    found = dds_environment(tmp_path, isolated=False)
+    assert (found["ROS_DOMAIN_ID"], found["ROS_AUTOMATIC_DISCOVERY_RANGE"]) == ("7", "LOCALHOST")
+
+
+@pytest.mark.parametrize(("cell", "isolated"), [("sim_franka", True), ("fr3_crisp", False)])
+def test_only_a_simulated_cell_is_hidden_from_other_graphs(monkeypatch, tmp_path, cell, isolated):
+    asked = []
+
+    def group(folder, isolated=True):
+        asked.append(isolated)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dp_bringup.commands.up.ProcessGroup", group)
+    assert main(["up", "teleop", "--cell", cell, "--run", str(tmp_path)]) == 130
+    monkeypatch.setattr("dp_bringup.operator_desk.recording.ProcessGroup", group)
+    assert (
+        main(["record", "--operator", "person", "--cell", cell, "--out", str(tmp_path), "--run", str(tmp_path)]) == 130
+    )
+    assert asked == [isolated, isolated]

@@ -1,4 +1,7 @@
-"""A ROS domain and a DDS environment of our own, so that two runs on one machine never hear each other."""
+"""The ROS domain and the DDS environment of a run.
+
+Simulated cells have their own, so that two runs on one machine never hear each other; real ones those of their drivers.
+"""
 
 from __future__ import annotations
 
@@ -48,15 +51,25 @@ def _reserve(domain: int) -> bool:
     return True
 
 
-def dds_environment(log_dir: Path) -> dict[str, str]:
+def dds_environment(log_dir: Path, isolated: bool = True) -> dict[str, str]:
     """Variables that every process of a run shares.
 
-    Discovery stays on this machine, images travel through a shared-memory segment that holds them, logs stay in the
-    run's folder, and numeric libraries keep to one thread (two on shared cores wait for each other).
+    Images travel through a shared-memory segment that holds them, logs stay in the run's folder, and numeric libraries
+    keep to one thread (two on shared cores wait for each other).
+
+    Args:
+        log_dir: receives the logs of ROS.
+        isolated: a domain of our own, and discovery on this machine only. A real cell is not: its drivers run where ROS
+            is when nobody says otherwise (domain 0, the whole subnet), perhaps on another computer.
     """
+    if isolated:
+        domain, reach = str(choose_domain()), "LOCALHOST"
+    else:
+        domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+        reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE") or "SUBNET"
     return {
-        "ROS_DOMAIN_ID": str(choose_domain()),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": domain,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": reach,
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(config_directory() / "dds" / "fastdds.xml"),
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
         "ROS_LOG_DIR": str(log_dir / "ros"),

@@ -45,13 +45,18 @@ class Child:
 
 
 class ProcessGroup:
-    """Children of one run. Use as a context manager from the main thread: leaving it ends them all."""
+    """Children of one run. Use as a context manager from the main thread: leaving it ends them all.
 
-    def __init__(self, run_dir: Path) -> None:
+    Args:
+        run_dir: receives logs and parameters.
+        isolated: no other graph is heard; False where a real robot's drivers must be.
+    """
+
+    def __init__(self, run_dir: Path, isolated: bool = True) -> None:
         self.run_dir = run_dir
         self.log_dir = run_dir / "logs"
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        self.environment = {**os.environ, **dds_environment(self.log_dir)}
+        self.environment = {**os.environ, **dds_environment(self.log_dir, isolated)}
         os.environ.update(self.environment)  # this process's own nodes meet the children
         self.children: list[Child] = []
         self._killed_any = False
@@ -123,6 +128,12 @@ class ProcessGroup:
         self.children.clear()
         if self._killed_any:
             clean_shared_memory()
+
+    @property
+    def ros_place(self) -> str:
+        """The variables by which another terminal joins this graph."""
+        names = ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE")
+        return " ".join(f"{name}={self.environment[name]}" for name in names)
 
     def _ros_arguments(self, node: NodeSpec) -> list[str]:
         """Parameters through a file, which keeps their types and stays in the run's folder."""

@@ -170,7 +170,7 @@ def opened_cell(
     contract = load_contract(cell)
     if latencies is None:
         os.environ.setdefault("ROS_DOMAIN_ID", "0")  # where ROS is when nobody says otherwise
-    with ProcessGroup(folder) as group:
+    with ProcessGroup(folder, isolated=is_simulated(contract)) as group:
         if latencies is not None:
             group.start_graph(_nodes(str(cell), latencies, control, seed))
         with contextlib.closing(CalibrationSession(group, contract)) as session:

@@ -37,11 +37,11 @@ def run(args: argparse.Namespace) -> int:
     choices = {o.name: given[o.name] for o in OPTIONS if o in known or given[o.name] != o.default}
     nodes = build_graph(args.graph, **choices)
     folder = args.run or new_run_folder(Path("runs"))
-    with ProcessGroup(folder) as group:
+    simulated = any(node.executable == "sim_node" for node in nodes)
+    with ProcessGroup(folder, isolated=simulated) as group:
         group.start_graph(nodes)
         print(f"{args.graph}: {', '.join(node.name for node in nodes)}; logs in {group.log_dir}")
-        domain = group.environment["ROS_DOMAIN_ID"]
-        print(f"ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST; Ctrl-C ends it")
+        print(f"{group.ros_place}; Ctrl-C ends it")
         while True:
             group.check()
             time.sleep(0.5)

@@ -39,7 +39,7 @@ def record_by_person(args: argparse.Namespace, simulated: bool) -> int:
     """
     contract = load_contract(args.cell)
     plan = load_plan(args.plan) if args.plan else None  # a bad plan is refused before anything starts
-    desk = _attached(args, contract, plan) if args.attach else _started(args, contract, plan, simulated)
+    desk = _attached(args, contract, plan, simulated) if args.attach else _started(args, contract, plan, simulated)
     print(_summary(desk, args.out))
     figures = Counter(row["outcome"] for row in desk.rows)
     write_results(args.json, "record", desk.rows, {"episodes": len(desk.rows), "outcomes": dict(figures)})
@@ -50,10 +50,10 @@ def _started(args: argparse.Namespace, contract: Contract, plan: Plan | None, si
     """Record on a graph of our own."""
     nodes = person_graph(args)
     folder = args.run or new_run_folder(Path("runs"))
-    with ProcessGroup(folder) as group:
+    with ProcessGroup(folder, isolated=simulated) as group:
         group.start_graph(nodes)
         print(f"{', '.join(node.name for node in nodes)} starting; logs in {group.log_dir}")
-        print(f"ROS_DOMAIN_ID={group.environment['ROS_DOMAIN_ID']} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST")
+        print(group.ros_place)
         with contextlib.closing(RecorderLink(contract, group.check)) as link, Terminal() as terminal:
             seeds = _scene_seeds(args, plan) if simulated else None
             desk = Desk(link, terminal, contract.name, args.quiet, scene_seed=seeds)
@@ -62,10 +62,10 @@ def _started(args: argparse.Namespace, contract: Contract, plan: Plan | None, si
     return desk
 
 
-def _attached(args: argparse.Namespace, contract: Contract, plan: Plan | None) -> Desk:
+def _attached(args: argparse.Namespace, contract: Contract, plan: Plan | None, simulated: bool) -> Desk:
     """Record on a graph that runs already; its recorder keeps its folder and its parameters, but for the plan."""
     os.environ.setdefault("ROS_DOMAIN_ID", "0")
-    for name, value in dds_environment(Path("build") / "desk_logs").items():
+    for name, value in dds_environment(Path("build") / "desk_logs", isolated=simulated).items():
         os.environ.setdefault(name, value)
     with contextlib.closing(RecorderLink(contract)) as link:
         domain = os.environ["ROS_DOMAIN_ID"]
