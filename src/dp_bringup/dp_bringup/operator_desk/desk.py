@@ -34,7 +34,8 @@ class Desk:
         terminal: Where it is shown.
         cell: Name of the cell.
         quiet: No bells.
-        drives: Ask control to follow the operator.
+        drives: Ask control, which starts in STOPPED, to follow the operator. Not for a graph that runs already: whoever
+            stopped the arm there, or lets a policy drive, is not to be overruled by a desk that joins.
         scene_seed: Seed of the simulated scene for the coming episode; None where scenes are real.
         plan_seeds: The recorder's plan names the seeds, so that notes need not.
         rows: Closed episodes as plain data.
@@ -157,10 +158,10 @@ class Desk:
             self.rows[-1].update(path=state.path, outcome=state.outcome)  # labelled anew
 
     def _prepare_arm(self) -> None:
-        """Ask for TELEOP until control has followed once; after that it is the operator's key."""
+        """Ask for TELEOP until control has left STOPPED once; after that it is the operator's key."""
         if not self.drives or self._followed or self.link.command is None or self.link.busy:
             return
-        if self.link.command.mode == CommandState.TELEOP:
+        if self.link.command.mode != CommandState.STOPPED:
             self._followed = True
             return
         now_s = time.monotonic()

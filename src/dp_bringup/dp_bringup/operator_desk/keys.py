@@ -37,7 +37,7 @@ HELP = (
     ("r", "redo: discard, and take the same item of the plan again"),
     ("p, g", "pause: hold the reset pause; go on"),
     ("<, >", "previous, next item of the plan (also arrow keys)"),
-    ("t", "ask control for TELEOP, after a stop or a fault"),
+    ("t", "the arm follows you (TELEOP); also after a stop or a fault"),
     ("o", "put the simulated scene into its start state"),
     ("?", "this help"),
     ("q", "quit; an open episode is kept, without a label"),

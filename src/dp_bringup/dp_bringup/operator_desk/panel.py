@@ -121,7 +121,8 @@ def _plan(state: EpisodeState, style: Style) -> list[str]:
 def _arm(view: DeskView, style: Style) -> list[str]:
     lines = []
     if view.control:
-        lines.append(style.line(f"arm {view.control}", "" if view.control_ok else RED))
+        key = "" if view.control_ok else "[t] to drive  "
+        lines.append(style.line(f"{key}arm {view.control}", "" if view.control_ok else RED))
     if view.device:
         lines.append(style.line(f"device {view.device}", "" if view.device_ok else RED))
     return lines

@@ -16,6 +16,7 @@ from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
 
 from dp_bringup.session import MODE_NAMES, NEWEST, SessionError, held_interrupt
 from dp_msgs.msg import CommandState, EpisodeState, TeleopState
@@ -25,6 +26,7 @@ from dp_ros import qos
 _ANSWER_S = 30.0
 _SERVICE_S = 2.0
 _MOST_CALLBACKS = 100
+_RESUME, _TELEOP = "resume", "teleop"
 
 
 @dataclass
@@ -81,6 +83,7 @@ class RecorderLink:
         self._listen(TeleopState, "teleop/state", self._on_teleop, NEWEST)
         self._operator = self._node.create_client(OperatorRequest, "recorder/operator")
         self._mode = self._node.create_client(SetMode, "control/set_mode")
+        self._resume = self._node.create_client(Trigger, "control/resume")
         self._scene = self._node.create_client(ResetScene, "sim/reset")
 
     def close(self) -> None:
@@ -130,8 +133,10 @@ class RecorderLink:
             self._add(command, self._operator, OperatorRequest.Request(command=command, note=note))
 
     def ask_teleop(self) -> None:
-        """Ask control to follow the operator."""
-        self._add("teleop", self._mode, SetMode.Request(mode=CommandState.TELEOP))
+        """Ask control to follow the operator; after a fault that takes a resume first. Only ever on a person's wish."""
+        if self.command is not None and self.command.mode == CommandState.FAULT:
+            self._add(_RESUME, self._resume, Trigger.Request())
+        self._add(_TELEOP, self._mode, SetMode.Request(mode=CommandState.TELEOP))
 
     def ask_scene(self, seed: int) -> None:
         """Put a simulated cell into the start state of ``seed``, the arm following the operator after that."""
@@ -201,7 +206,9 @@ class RecorderLink:
             self._done(Reply(errand.what, False, f"{errand.client.srv_name} did not answer in {_ANSWER_S:g} s"))
 
     def _done(self, reply: Reply) -> None:
-        self._errands.popleft()
+        errand = self._errands.popleft()
+        if errand.what == _RESUME and not reply.ok and self._errands and self._errands[0].what == _TELEOP:
+            self._errands.popleft()  # it would be refused, and hide why
         self.replies.append(reply)
 
 

@@ -78,7 +78,7 @@ def _attached(args: argparse.Namespace, contract: Contract, plan: Plan | None, s
             if not reply.ok:
                 raise CommandError(f"the recorder refused the plan: {reply.text}")
         with Terminal() as terminal:
-            desk = Desk(link, terminal, contract.name, args.quiet)
+            desk = Desk(link, terminal, contract.name, args.quiet, drives=False)
             desk.run()
     return desk
 
