@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dp_bringup.calibration.estimate import CalibrationError
 from dp_bringup.calibration.excitation import ACTION_PERIOD_S, Wobble, step_widths, wobble_poses
 from dp_core.contract import load_contract
+from dp_core.limits import KeepOutBox, SafetySpec
 
 CONTRACT = load_contract("sim_franka")
 START = np.array([0.5, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
@@ -51,6 +54,18 @@ def test_what_does_not_fit_the_cell_is_refused():
     ):
         with pytest.raises(CalibrationError, match=text):
             Wobble(**settings)
+
+
+def test_table_and_keep_out_boxes_are_not_touched():
+    rng = np.random.default_rng(0)
+    box = KeepOutBox((0.4, 0.01, 0.2), (0.6, 0.1, 0.4))
+    for axis, safety, name in (
+        ("z", SafetySpec(table_height_m=0.29), "table"),
+        ("y", SafetySpec(keep_out={"bin": box}), "keep_out:bin"),
+    ):
+        with pytest.raises(CalibrationError, match=rf"along {axis} .* meets a boundary of the contract \({name}\)"):
+            wobble_poses(Wobble(), axis, START, replace(CONTRACT, safety=safety), rng)
+        wobble_poses(Wobble(), "x", START, replace(CONTRACT, safety=safety), rng)
 
 
 @pytest.mark.parametrize(("start", "first"), [(0.08, 0.0), (0.0, 0.08)])

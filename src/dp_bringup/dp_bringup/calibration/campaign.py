@@ -121,6 +121,8 @@ def _wobble(
     times = settings.wobble.times()
     one_s = LEAD_S + float(times[-1]) + SETTLE_S
     spans = []
+    for axis in settings.axes:  # refused before anything moves
+        wobble_poses(settings.wobble, axis, session.commanded[0], contract, np.random.default_rng(settings.seed))
     with bar(round(one_s * len(axes)), "wobble", "s") as shown:
         for number, axis in enumerate(axes):
             start, width = session.commanded
@@ -128,7 +130,7 @@ def _wobble(
             on_time = partial(_show, shown, number * one_s)
             begin_s = session.execute(times, poses, np.full(len(times), width), on_time)
             spans.append(Span(axis, begin_s - BEFORE_S, BEFORE_S + float(times[-1]) + AFTER_S))
-    session.set_mode(CommandState.HOLD)
+    session.hold()
     return motion, spans
 
 
@@ -171,7 +173,7 @@ def _steps(session: CalibrationSession, contract: Contract, steps: int, rest_s: 
     times, widths = step_widths(contract, width, steps, rest_s)
     with bar(round(LEAD_S + float(times[-1]) + SETTLE_S), "steps", "s") as shown:
         session.execute(times, np.tile(pose, (len(times), 1)), widths, partial(_show, shown, 0.0))
-    session.set_mode(CommandState.HOLD)
+    session.hold()
     return motion
 
 
@@ -207,6 +209,9 @@ def _confirm(what: str, simulated: SimulatedLatencies | None, confirmed: bool) -
         return
     if not sys.stdin.isatty():
         raise CalibrationError(f"{what} Nobody can be asked here: say --yes when that is safe")
-    answer = input(f"{what} Keep the stop at hand. Go on? [y/N] ")
+    try:
+        answer = input(f"{what} Keep the stop at hand. Go on? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise CalibrationError("not confirmed: nothing has moved")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from dp_bringup.calibration.inbox import Inbox
 from dp_bringup.errors import CommandError
 from dp_bringup.graph import build_graph
 from dp_bringup.processes import ProcessGroup
-from dp_bringup.session import CellSession
+from dp_bringup.session import MODE_NAMES, CellSession
 from dp_msgs.msg import ActionChunk, ChunkReport, CommandState
 from dp_ros import qos
 
@@ -30,6 +31,9 @@ POLICY_ID = "calibration"
 LEAD_S = 3.0
 # After the last action, for the arm to come to rest.
 SETTLE_S = 0.5
+NEWS_S = 0.1
+# Modes that calibration never asks for: a person or control itself has chosen them, and a request would undo that.
+_OTHERS_MODES = frozenset({CommandState.STOPPED, CommandState.FAULT, CommandState.TELEOP})
 
 
 @dataclass(frozen=True)
@@ -106,27 +110,49 @@ class CalibrationSession(CellSession):
 
         Raises:
             SessionError: control refused the mode, or stands still.
-            CalibrationError: control dropped the plan; says why.
+            CalibrationError: control dropped the plan, was stopped or taken over; says why.
         """
-        self.set_mode(CommandState.POLICY)
-        self._reports.clear()
-        begin_s = self.now_s + LEAD_S
-        self._publish(begin_s, times_s, poses, widths)
-        last_s = begin_s + float(times_s[-1])
+        self.poll()
+        self._check_ours()
+        with self._held_on_error():
+            self.set_mode(CommandState.POLICY)
+            self.wait_for(self._in_policy, 10.0, "control/command_state in mode POLICY")
+            self._reports.clear()
+            begin_s = self.now_s + LEAD_S
+            self._publish(begin_s, times_s, poses, widths)
+            last_s = begin_s + float(times_s[-1])
 
-        def done() -> bool:
-            self._check_plan(last_s)
-            on_time(max(0.0, min(self.now_s, last_s) - begin_s + LEAD_S))
-            return self.now_s >= last_s + SETTLE_S
+            def done() -> bool:
+                self._check_plan(last_s)
+                self._check_ours()
+                on_time(max(0.0, min(self.now_s, last_s) - begin_s + LEAD_S))
+                return self.now_s >= last_s + SETTLE_S
 
-        try:
             self.wait_for(done, 60.0 + 20.0 * (last_s - self.now_s), "the end of the motion")
-        except BaseException:
-            # Whatever ends the wait, Ctrl-C too: control would go on with the plan to its end.
-            with contextlib.suppress(CommandError):
-                self.set_mode(CommandState.HOLD, 3.0)
-            raise
         return begin_s
+
+    def hold(self) -> None:
+        """Bring control back into mode HOLD after motions; raises as `execute` where others have changed the mode."""
+        self.poll()
+        self._check_ours()
+        self.set_mode(CommandState.HOLD)
+
+    @contextlib.contextmanager
+    def _held_on_error(self) -> Iterator[None]:
+        """Whatever ends the block, Ctrl-C too: control would stay in mode POLICY and go on with a plan to its end.
+
+        Control that has stopped, or that a person has taken over, is left as it is.
+        """
+        try:
+            yield
+        except BaseException:
+            deadline = time.monotonic() + NEWS_S  # the mode that ended the motion may be told a moment after the plan
+            with contextlib.suppress(CommandError):
+                self.wait_for(lambda: time.monotonic() > deadline, 1.0, "news of control")
+            if self.command is None or self.command.mode not in _OTHERS_MODES:
+                with contextlib.suppress(CommandError):
+                    self.set_mode(CommandState.HOLD, 3.0)
+            raise
 
     def _publish(self, begin_s: float, times_s: Array, poses: Array, widths: Array) -> None:
         self._sent += 1
@@ -137,6 +163,19 @@ class CalibrationSession(CellSession):
         message.poses = [array_to_pose(pose) for pose in poses]
         message.gripper_widths = widths.tolist()
         self._chunks.publish(message)
+
+    def _check_ours(self) -> None:
+        """Raise when a person or control itself has ended the calibration."""
+        if self.command is not None and self.command.mode in _OTHERS_MODES:
+            mode, text = MODE_NAMES[self.command.mode], self.command.text
+            raise CalibrationError(
+                f"control went to mode {mode} during the calibration" + (f": {text}" if text else "")
+            )
+
+    def _in_policy(self) -> bool:
+        """Whether the mode that control has answered for has been heard, too."""
+        self._check_ours()
+        return self.command is not None and bool(self.command.mode == CommandState.POLICY)
 
     def _check_plan(self, last_s: float) -> None:
         """Raise when control has given the plan up before its last action; after that it leaves the mode by itself."""

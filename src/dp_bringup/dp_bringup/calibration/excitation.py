@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from dp_core.allowed_region import PositionRegion
 from dp_core.contract import Contract
 from numpy.typing import NDArray
 
@@ -85,6 +86,14 @@ def wobble_poses(wobble: Wobble, axis: str, start: Array, contract: Contract, rn
             f"a wobble of {wobble.amplitude_m:g} m along {axis} about {start[index]:.3f} m leaves the workspace "
             f"({low:g} to {high:g} m): move the arm to its middle, or give a smaller --amplitude"
         )
+    poses = np.tile(np.asarray(start, float), (len(times), 1))
+    poses[:, index] += offsets
+    region = PositionRegion(contract.limits.workspace_min_m, contract.limits.workspace_max_m, contract.safety)
+    if (boundary := region.worsened(poses[:, :3])) is not None:
+        raise CalibrationError(
+            f"a wobble of {wobble.amplitude_m:g} m along {axis} about {start[index]:.3f} m meets a boundary of the "
+            f"contract ({boundary}): move the arm away from it, or give a smaller --amplitude"
+        )
     for order, limit, name in (
         (1, contract.limits.linear_velocity_m_s, "velocity, m/s"),
         (2, contract.limits.linear_acceleration_m_s2, "acceleration, m/s2"),
@@ -95,8 +104,6 @@ def wobble_poses(wobble: Wobble, axis: str, start: Array, contract: Contract, rn
                 f"the wobble needs {largest:.2f} of {name}; {SHARE_OF_LIMITS:.0%} of the limit {limit:g} is allowed: "
                 "give a smaller --amplitude or a lower --band"
             )
-    poses = np.tile(np.asarray(start, float), (len(times), 1))
-    poses[:, index] += offsets
     return poses
 
 
