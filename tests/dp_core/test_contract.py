@@ -91,6 +91,7 @@ def test_how_well_a_latency_is_known_is_kept_but_is_no_difference(data):
     assert contract_difference(contract, known) == []
     data["action"]["latency_s"] = 0.05
     assert contract_difference(contract, Contract.from_dict(data)) == ["action.latency_s: 0.0 != 0.05"]
+    assert contract_difference(contract, Contract.from_dict(data), latencies=False) == []
     data["action"]["latency_uncertainty_s"] = -0.001
     with pytest.raises(ContractError, match=r"action\.latency_uncertainty_s: -0.001 is out of range"):
         Contract.from_dict(data)

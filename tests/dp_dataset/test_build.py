@@ -86,6 +86,21 @@ def test_another_contract_is_refused_with_the_difference(record, cell, contract,
         build_store([*bags, other.folder], tmp_path / "d.zarr", workers=1)
     assert other.folder.name in str(caught.value)
     assert "action.latency_s: 0.0 != 0.05" in str(caught.value)
+    assert "only latencies differ: say whose hold for all bags (--cell)" in str(caught.value)
+
+
+def test_the_latencies_of_a_given_contract_hold_for_bags_of_before(contract, bags, tmp_path):
+    calibrated = dataclasses.replace(contract, action=dataclasses.replace(contract.action, latency_s=0.05))
+    summary = build_store(bags, tmp_path / "d.zarr", calibrated, workers=1)
+    assert summary.contract_hash == calibrated.hash and summary.episodes == 3
+    before = build_store(bags, tmp_path / "e.zarr", workers=1)
+    actions = [open_store(one.path).action for one in (summary, before)]
+    # The cell moves at 0.02 m/s along x: the command that shows at an instant was sent 50 ms before it.
+    shift = actions[1][5:10, 0] - actions[0][5:10, 0]
+    np.testing.assert_allclose(shift, 0.02 * 0.05, atol=1e-5)
+    wider = dataclasses.replace(calibrated, action=dataclasses.replace(calibrated.action, rate_hz=5.0))
+    with pytest.raises(BuildError, match=r"action.rate_hz: 5.0 != 10.0$"):
+        build_store(bags, tmp_path / "f.zarr", wider, workers=1)
 
 
 def test_an_episode_with_too_little_valid_data_is_rejected_with_the_reason(record, tmp_path):

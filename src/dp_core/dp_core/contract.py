@@ -301,23 +301,27 @@ _NOT_LEARNT = ("teleop", "safety", "robot", "camera_devices")
 
 
 # How well a latency is known says nothing about what was learnt with it.
-_UNCERTAINTY = "latency_uncertainty_s"
+_LATENCY, _UNCERTAINTY = "latency_s", "latency_uncertainty_s"
 
 
-def contract_difference(expected: Contract, actual: Contract, ignore: tuple[str, ...] = _NOT_LEARNT) -> list[str]:
+def contract_difference(
+    expected: Contract, actual: Contract, ignore: tuple[str, ...] = _NOT_LEARNT, latencies: bool = True
+) -> list[str]:
     """Lines such as ``cameras.front.width: 96 != 128`` for each key in which two contracts differ.
 
     Args:
         expected: left-hand side.
         actual: right-hand side.
         ignore: top-level keys that may differ.
+        latencies: False: latencies may differ, as between a cell and itself calibrated.
     """
+    uncompared = {_UNCERTAINTY} if latencies else {_UNCERTAINTY, _LATENCY}
     lines: list[str] = []
 
     def walk(a: Any, b: Any, where: str) -> None:
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             for key in sorted({*a, *b}):
-                if (not where and key in ignore) or key == _UNCERTAINTY:
+                if (not where and key in ignore) or key in uncompared:
                     continue
                 name = f"{where}.{key}" if where else str(key)
                 if key not in a or key not in b:

@@ -128,7 +128,8 @@ def build_store(
     Args:
         bags: Folders of the bags.
         out: Folder of the store; replaced in one step at the end.
-        contract: The cell's contract; None to take it from the bags, which must then agree.
+        contract: The cell's contract, whose latencies then hold for all bags: stamps in bags are as they came, so a
+            cell may be calibrated after recording. None to take it from the bags, which must then agree.
         outcomes: Labels of the episodes to take.
         reject_verdicts: Verdicts of the recorder that keep an episode out.
         min_valid_share: An episode with a smaller share of valid instants is rejected.
@@ -178,7 +179,7 @@ def _sources(bags: Sequence[Path]) -> list[_Source]:
 
 
 def _common_contract(sources: Sequence[_Source], contract: Contract | None) -> Contract:
-    """The contract that all bags were recorded under.
+    """The contract that all bags were recorded under, but for the latencies of a given one.
 
     Raises:
         BuildError: If a bag has none or another; lists the keys that differ.
@@ -191,9 +192,12 @@ def _common_contract(sources: Sequence[_Source], contract: Contract | None) -> C
             raise BuildError(f"{source.folder} carries no valid contract: {error}") from error
         if expected is None:
             expected, name = present, source.folder.name
-        elif differences := contract_difference(expected, present):
+        elif differences := contract_difference(expected, present, latencies=contract is None):
+            hint = ""
+            if not contract_difference(expected, present, latencies=False):
+                hint = "\nonly latencies differ: say whose hold for all bags (--cell)"
             lines = "\n  ".join(differences)
-            raise BuildError(f"{source.folder} was recorded under another contract than {name}:\n  {lines}")
+            raise BuildError(f"{source.folder} was recorded under another contract than {name}:\n  {lines}{hint}")
     assert expected is not None
     return expected
 
@@ -216,13 +220,9 @@ def _admit(
         return source.row(rejected=f"no valid instant: {'; '.join(aligned.problems) or 'streams do not overlap'}")
     if aligned.valid_share < min_valid_share:
         reasons = "; ".join(aligned.problems)
-        return source.row(
-            rejected=f"only {aligned.valid_share:.0%} valid: {reasons}", valid_share=aligned.valid_share
-        )
+        return source.row(rejected=f"only {aligned.valid_share:.0%} valid: {reasons}", valid_share=aligned.valid_share)
     duration_s = len(aligned) / contract.action.rate_hz
-    return source.row(
-        steps=len(aligned), duration_s=duration_s, valid_share=aligned.valid_share, reused=reused
-    )
+    return source.row(steps=len(aligned), duration_s=duration_s, valid_share=aligned.valid_share, reused=reused)
 
 
 class _Previous:

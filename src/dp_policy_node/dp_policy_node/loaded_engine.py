@@ -72,10 +72,17 @@ def check_checkpoint(folder: str, contract: Contract) -> None:
             f"checkpoint {folder} carries no cell contract (trained on data without one, or imported): "
             "it can be evaluated offline, but it cannot drive a robot"
         )
-    difference = contract_difference(Contract.from_dict(stored, source=folder), contract)
+    trained = Contract.from_dict(stored, source=folder)
+    difference = contract_difference(trained, contract)
     if difference:
+        what, hint = "trained for another cell", ""
+        if not contract_difference(trained, contract, latencies=False):
+            what = "trained with other latencies"
+            hint = (
+                "; train on bags aligned anew (dp dataset build --cell), or deploy it with a contract that has its own"
+            )
         raise ConfigurationError(
-            f"checkpoint {folder} was trained for another cell; checkpoint != {contract.name}: {'; '.join(difference)}"
+            f"checkpoint {folder} was {what}; checkpoint != {contract.name}: {'; '.join(difference)}{hint}"
         )
 
 

@@ -10,6 +10,7 @@ from dp_bringup.results import add_json_argument, write_results
 EXAMPLES = """examples:
   dp dataset build runs/latest/demonstrations --out runs/latest/place.zarr
   dp dataset build a/bags b/bags --out both.zarr --outcome success --outcome failure
+  dp dataset build runs/recordings --cell my_cell.yaml --out aligned.zarr   # calibrated after recording
   dp dataset info runs/latest/place.zarr"""
 
 
@@ -19,7 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="align bags and write them as a store")
     build.add_argument("bags", type=Path, nargs="+", help="folders that hold episodes, at any depth")
     build.add_argument("--out", type=Path, required=True, help="folder of the store, for example place.zarr")
-    build.add_argument("--cell", help="contract that the bags must agree with (default: the one they carry)")
+    what = "contract that the bags must agree with, but for latencies: its own hold (default: the one they carry)"
+    build.add_argument("--cell", help=what)
     build.add_argument("--outcome", action="append", help="labels of the episodes to take (default: success)")
     build.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     add_json_argument(build)
