@@ -141,10 +141,15 @@ def test_an_operator_records_by_keys_and_ctrl_c_keeps_the_open_episode(terminal,
     terminal.press("q")
     terminal.wait_for("q again")
     terminal.press("z")  # any other key goes on
+    terminal.process.send_signal(signal.SIGTSTP)  # Ctrl-Z
+    os.waitpid(terminal.process.pid, os.WUNTRACED)
+    assert termios.tcgetattr(terminal.slave) == terminal.settings, "the shell has its terminal"
+    terminal.process.send_signal(signal.SIGCONT)
+    terminal.wait_for("RECORDING")
     terminal.process.send_signal(signal.SIGINT)
     assert terminal.end() == 130
 
-    assert terminal.output.count("\x1b[?1049h") == 1, "the screen of before"
+    assert terminal.output.count("\x1b[?1049h") == terminal.output.count("\x1b[?1049l") == 2, "the screen of before"
     tail = ESCAPES.sub("", terminal.output.rsplit("\x1b[?1049l", 1)[1])
     assert "2 episodes closed" in tail and "Traceback" not in terminal.output
     assert termios.tcgetattr(terminal.slave) == terminal.settings, "the terminal is as it was"

@@ -144,16 +144,23 @@ class RecorderLink:
         self._add(f"scene of seed {seed}", self._scene, ResetScene.Request(seed=seed))
         self.ask_teleop()
 
+    @property
+    def recorder_name(self) -> str:
+        """Full name of the recorder's node; empty while unknown, which it may be for a while after its topics are heard."""
+        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("recorder/episode_state"))
+        names = [f"{one.node_namespace.rstrip('/')}/{one.node_name}" for one in publishers]
+        return next((name for name in names if "_UNKNOWN_" not in name), "")
+
     def set_recorder(self, **values: str) -> None:
         """Set text parameters of the running recorder, wherever it is; answers come as replies.
 
         Raises:
             SessionError: there is no recorder.
         """
-        publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("recorder/episode_state"))
-        if not publishers:
+        recorder = self.recorder_name
+        if not recorder:
             raise SessionError("no recorder on this ROS domain; start one: dp up teleop")
-        name = f"{publishers[0].node_namespace.rstrip('/')}/{publishers[0].node_name}/set_parameters"
+        name = f"{recorder}/set_parameters"
         parameters = [
             Parameter(name=key, value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value))
             for key, value in values.items()

@@ -72,6 +72,7 @@ def _attached(args: argparse.Namespace, contract: Contract, plan: Plan | None, s
         what = f"a recorder on ROS_DOMAIN_ID={domain} (start one: dp up teleop; it prints its domain)"
         link.wait_for(lambda: link.state is not None, ATTACH_PATIENCE_S, what)
         if plan is not None:
+            link.wait_for(lambda: bool(link.recorder_name), ATTACH_PATIENCE_S, "the recorder's name")
             link.set_recorder(plan=str(_plan_path(args.plan)))
             link.wait_for(lambda: bool(link.replies), ATTACH_PATIENCE_S, "the recorder to take the plan")
             reply = link.replies.popleft()

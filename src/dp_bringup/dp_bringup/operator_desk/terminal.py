@@ -33,17 +33,34 @@ class Terminal:
         self._settings: list[Any] | None = None
         self._size = (0, 0)
         self._drawn: tuple[str, ...] = ()
-        self._on_continue: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Terminal:
         if self.has_keys:
             self._settings = termios.tcgetattr(sys.stdin)
-        self._prepare()
-        self._on_continue = signal.signal(signal.SIGCONT, lambda number, frame: self._prepare())
+        for number, act in ((signal.SIGTSTP, self._sleep), (signal.SIGCONT, self._prepare)):
+            self._before[number] = signal.signal(number, lambda number, frame, act=act: act())  # type: ignore[misc]
+        try:
+            self._prepare()
+        except BaseException:
+            self._leave()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        signal.signal(signal.SIGCONT, self._on_continue)
+        self._leave()
+
+    def _leave(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._restore()
+
+    def _sleep(self) -> None:
+        """Ctrl-Z: the shell gets its terminal as it was."""
+        self._restore()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _restore(self) -> None:
         if self.is_screen:
             self._write(_LEAVE)
         if self._settings is not None:
@@ -51,7 +68,7 @@ class Terminal:
                 termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._settings)
 
     def _prepare(self) -> None:
-        """Take the terminal over; again after Ctrl-Z and `fg`."""
+        """Take the terminal over; again after `fg`."""
         if self.has_keys:
             tty.setcbreak(sys.stdin)  # Ctrl-C stays a signal
         if self.is_screen:
@@ -101,8 +118,10 @@ class Terminal:
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a terminal that has been closed must not end the recording
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            # Not by sys.stdout, which cannot be written to by a signal that comes while it is written to.
+            rest = text.encode()
+            while rest:
+                rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
 
 def split_keys(text: str) -> list[str]:
