@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         return _fail(f"no command '{name}'; valid: {', '.join(COMMANDS)}")
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         module = importlib.import_module(f"dp_bringup.commands.{MODULES.get(name, name)}")
         parsed = _command_parser(name, module).parse_args(arguments[1:])
@@ -109,7 +111,10 @@ def _version() -> str:
 
 
 def _interrupt(signum: int, frame: object) -> NoReturn:
-    """A request to end (SIGTERM) takes the same road as Ctrl-C, so that children end and recordings close."""
+    """A request to end (SIGTERM, a terminal that closes) takes the same road as Ctrl-C.
+
+    Children end, recordings close, and an arm that is being calibrated is held.
+    """
     raise KeyboardInterrupt
 
 

@@ -47,7 +47,8 @@ def held_interrupt() -> Iterator[None]:
         yield  # Python runs signal handlers in the main thread only
         return
     noted: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+    asks_to_end = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in asks_to_end}
     try:
         yield
     finally:
