@@ -7,7 +7,7 @@ NAME = "dp_bringup"
 
 def tree(folder: str) -> list[tuple[str, list[str]]]:
     """Every file below `folder` (a link to the repository's), to be installed into this package's share."""
-    suffixes = (".py", ".yaml", ".xml", ".urdf")
+    suffixes = (".py", ".yaml", ".xml", ".urdf", ".rules")
     files = sorted(path for path in Path(folder).rglob("*.*") if path.suffix in suffixes)
     folders = sorted({path.parent for path in files})
     return [(f"share/{NAME}/{parent}", [str(f) for f in files if f.parent == parent]) for parent in folders]
