@@ -146,7 +146,7 @@ class RecorderLink:
 
     @property
     def recorder_name(self) -> str:
-        """Full name of the recorder's node; empty while unknown, which it may be for a while after its topics are heard."""
+        """Full name of the recorder's node; empty while unknown, as for a while after its topics are heard."""
         publishers = self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("recorder/episode_state"))
         names = [f"{one.node_namespace.rstrip('/')}/{one.node_name}" for one in publishers]
         return next((name for name in names if "_UNKNOWN_" not in name), "")
