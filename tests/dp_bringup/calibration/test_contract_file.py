@@ -109,5 +109,13 @@ def test_a_shipped_cell_is_only_changed_when_told_so(tmp_path):
     Destination("sim_franka", dry_run=True).check()
     Destination("sim_franka", shipped=True).check()
     Destination("sim_franka", out=tmp_path / "mine.yaml").check()
+    (tmp_path / "mine.yaml").write_text("calibrated: yesterday\n")
+    with pytest.raises(
+        CalibrationError, match=r"exists, and what was calibrated in it would be lost: .*--cell .*mine.yaml"
+    ):
+        Destination("sim_franka", out=tmp_path / "mine.yaml").check()
+    mine = str(tmp_path / "mine.yaml")
+    Destination(mine, out=tmp_path / "mine.yaml").check()
+    Destination(mine).check()
     with pytest.raises(CalibrationError, match=r"--out .* valid: the name of a .yaml file"):
         Destination("sim_franka", out=tmp_path).check()

@@ -53,6 +53,11 @@ class Destination:
             return
         if self.path.is_dir() or self.path.suffix not in (".yaml", ".yml"):
             raise CalibrationError(f"--out {self.path} is not valid; valid: the name of a .yaml file")
+        if self.path.exists() and not self.path.samefile(contract_path(self.cell)):
+            raise CalibrationError(
+                f"--out {self.path} exists, and what was calibrated in it would be lost: "
+                f"go on with it (--cell {self.path}), or name another"
+            )
         place = self.path if self.path.exists() else self.path.absolute().parent
         if place.exists() and not (os.access(place, os.W_OK) and os.access(place.parent, os.W_OK)):
             raise CalibrationError(
