@@ -1,3 +1,6 @@
+import sys
+import threading
+
 import pytest
 from dp_camera.frame_stamps import ClockReading, FrameStamper, default_transport_latency_s
 
@@ -71,3 +74,34 @@ def test_a_camera_that_begins_anew_or_changes_its_clock_settles_anew():
 def test_the_latency_that_no_fit_can_see_has_a_default():
     # half of 33.3 ms, and 640 * 480 * 2 bytes at 300 MB/s
     assert default_transport_latency_s(640, 480, 30.0) == pytest.approx(0.016667 + 0.002048, abs=1e-6)
+
+
+@pytest.fixture
+def restless_threads():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_another_thread_may_read_the_fit_while_frames_come(restless_threads):
+    """The diagnostics do so once a second; a fit in the middle of its work would end the node."""
+    stamper = FrameStamper(TRANSPORT_S, settle_frames=2)
+    closed = threading.Event()
+
+    def frames():
+        now_ns = 0
+        while not closed.is_set():
+            now_ns += 1_000_000_000  # each a part of the fit of its own
+            stamper.stamp(now_ns, CLOCK, now_ns + 18_000_000, ClockReading(now_ns, now_ns, now_ns))
+
+    thread = threading.Thread(target=frames)
+    thread.start()
+    try:
+        while stamper.fit.span_s < 50.0:
+            assert thread.is_alive()
+        spans = {stamper.fit.span_s for _ in range(20_000)}
+    finally:
+        closed.set()
+        thread.join()
+    assert max(spans) == pytest.approx(59.0)

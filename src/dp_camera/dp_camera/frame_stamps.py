@@ -41,7 +41,7 @@ def default_transport_latency_s(width: int, height: int, rate_hz: float) -> floa
 
 
 class FrameStamper:
-    """Stamps frames one after another; one thread.
+    """Stamps frames one after another; one thread. Any thread may read `fit`.
 
     The camera's clock is mapped to the monotonic clock, which nobody sets, and from there to the ROS clock, so that a
     ROS clock that is set moves the stamps at once and does not disturb the fit.
@@ -60,6 +60,7 @@ class FrameStamper:
         self._last_ns: int | None = None
         self._jumps = 0
         self.refused = 0
+        self._fit = self._map.fit
 
     def stamp(
         self, camera_ns: int, clock: tuple[str, int | None], received_ns: int, now: ClockReading
@@ -80,6 +81,7 @@ class FrameStamper:
             self._map = ClockMap(wrap_ns=clock[1], settle_frames=self._settle_frames)
         self._ros.observe(now.before_ns, now.ros_ns, now.after_ns)
         host_ns = self._map.update(camera_ns, received_ns)
+        self._fit = self._map.fit
         if host_ns is None:
             return None
         stamp_ns = self._ros.ros_ns(host_ns - self._transport_ns)
@@ -89,16 +91,17 @@ class FrameStamper:
             self.refused += 1
             return None
         self._last_ns = stamp_ns
-        return FrameStamp(stamp_ns, self._map.fit.uncertainty_ns, self._ros.ros_ns(received_ns))
+        return FrameStamp(stamp_ns, self._fit.uncertainty_ns, self._ros.ros_ns(received_ns))
 
     def restart(self) -> None:
         """The camera was started anew."""
         self._map.restart()
+        self._fit = self._map.fit
 
     @property
     def fit(self) -> ClockFit:
-        """How well the camera's clock is known."""
-        return self._map.fit
+        """How well the camera's clock is known, as of the last frame: a snapshot, for the map itself goes on."""
+        return self._fit
 
     @property
     def clock_jumps(self) -> int:
