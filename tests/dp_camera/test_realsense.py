@@ -10,6 +10,8 @@ from dp_camera.realsense_frames import WRAP_NS
 from dp_camera.software_camera import SoftwareCamera, SoftwareContext
 from dp_core.camera_device import CameraDevice
 
+from dp_camera import realsense
+
 WAIT_S = 20.0
 
 
@@ -121,6 +123,54 @@ def test_unplugging_is_noticed_and_the_camera_comes_back(context):
     source.start()
     again.send(picture(9, again), 1, 500_000)
     assert source.wait(WAIT_S).pixels[0, 0, 0] == 9
+    source.stop()
+
+
+class BusyContext(SoftwareContext):
+    """A bus on which another camera comes or goes: the list of devices cannot be had."""
+
+    def __init__(self):
+        super().__init__()
+        self.busy = True
+
+    def query_devices(self):
+        if self.busy:
+            raise RuntimeError("failed to open usb interface: 0, error: RS2_USB_STATUS_NO_DEVICE")
+        return super().query_devices()
+
+
+def test_a_list_of_devices_that_cannot_be_had_ends_nothing():
+    context = BusyContext()
+    camera = plugged_in(context)
+    source = source_of(context, camera)
+    with pytest.raises(CameraLostError, match="librealsense cannot list its cameras: failed to open"):
+        source.start()
+    context.busy = False
+    source.start()
+    other = plugged_in(context, "102")
+    context.busy = True
+    assert source.wait(0.01) is None, "nobody knows whether it was this one"
+    camera.send(picture(1, camera), 1, 1_000_000)
+    assert source.wait(WAIT_S).frame_number == 1
+    context.busy = False
+    context.unplug(other)
+    assert source.wait(0.01) is None
+    context.unplug(camera)
+    with pytest.raises(CameraLostError, match="101 was unplugged"):
+        source.wait(0.01)
+
+
+def test_a_camera_that_goes_at_the_end_of_its_start_is_lost(context, monkeypatch):
+    def gone(profile):
+        raise RuntimeError("No such device")
+
+    camera = plugged_in(context)
+    source = source_of(context, camera)
+    monkeypatch.setattr(realsense, "read_model", gone)
+    with pytest.raises(CameraLostError, match="does not start: No such device"):
+        source.start()
+    monkeypatch.undo()
+    source.start()
     source.stop()
 
 

@@ -78,16 +78,17 @@ class RealSenseCamera:
                 running.sensors.append(sensor)
             for sensor in running.sensors:
                 sensor.start(running.queue)
+            model = read_model(profile)
+            unit_m = _depth_unit_m(wanted) if self._spec.depth else None
         except RuntimeError as error:
             self.stop()
             raise CameraLostError(f"{describe(device)} does not start: {error}") from None
-        unit_m = _depth_unit_m(wanted) if self._spec.depth else None
         return CameraDescription(
             serial_number=self._spec.serial_number,
             product=information(device, "name"),
             firmware=information(device, "firmware_version"),
             connection=information(device, "usb_type_descriptor"),
-            model=read_model(profile),
+            model=model,
             depth_unit_m=unit_m,
             notes=(*notes, *_port_notes(device)),
         )
@@ -106,10 +107,15 @@ class RealSenseCamera:
         except RuntimeError as error:
             raise CameraLostError(f"camera {self._spec.serial_number}: {error}") from None
         changes = self._cameras.changes
-        if changes != running.changes:
-            running.changes = changes
-            if not self._cameras.is_there(self._spec.serial_number):
-                raise CameraLostError(f"camera {self._spec.serial_number} was unplugged")
+        if changes == running.changes:
+            return None
+        try:
+            there = self._cameras.is_there(self._spec.serial_number)
+        except RuntimeError:
+            return None  # another camera comes or goes: asked again at the next silence
+        running.changes = changes
+        if not there:
+            raise CameraLostError(f"camera {self._spec.serial_number} was unplugged")
         return None
 
     def temperatures_celsius(self) -> dict[str, float]:

@@ -32,10 +32,12 @@ class ConnectedCameras:
         """The device with this serial number.
 
         Raises:
-            CameraLostError: it is not connected; lists those that are.
+            CameraLostError: it is not connected, or librealsense cannot say; lists those that are.
         """
-        with self._lock:
-            devices = list(self._context.query_devices())
+        try:
+            devices = self._listed()
+        except RuntimeError as error:
+            raise CameraLostError(f"librealsense cannot list its cameras: {error}") from None
         for device in devices:
             if information(device, "serial_number") == serial_number:
                 return device
@@ -43,17 +45,20 @@ class ConnectedCameras:
         raise CameraLostError(f"no RealSense with serial number {serial_number}; connected: {found}")
 
     def is_there(self, serial_number: str) -> bool:
-        """Whether a device is connected."""
-        try:
-            self.find(serial_number)
-        except CameraLostError:
-            return False
-        return True
+        """Whether a device is connected.
+
+        Raises:
+            RuntimeError: librealsense cannot say, as while another device comes or goes.
+        """
+        return any(information(device, "serial_number") == serial_number for device in self._listed())
 
     def list(self) -> list[str]:
-        """One line for each device."""
+        """One line for each device; RuntimeError as in :meth:`is_there`."""
+        return [describe(device) for device in self._listed()]
+
+    def _listed(self) -> tuple[Any, ...]:
         with self._lock:
-            return [describe(device) for device in self._context.query_devices()]
+            return tuple(self._context.query_devices())
 
     def _changed(self, event: Any) -> None:
         self._changes += 1  # on librealsense's thread: nothing may be asked of it here
