@@ -124,6 +124,14 @@ def test_a_camera_that_falls_silent_is_started_anew(monkeypatch):
     assert any("no frame for 0 s" in text for text, error in lines if error)
 
 
+def test_a_camera_that_comes_back_on_a_slower_port_is_waited_for(monkeypatch):
+    starts = [DESCRIPTION, CameraSettingError("width, height, rate_hz: no stream of 848x480 at 60 Hz"), DESCRIPTION]
+    waits = [1, 2, 3, CameraLostError("camera 101 was unplugged"), 1, 2, 3]
+    _, _, published, described, lines = play(starts, waits, monkeypatch)
+    assert [number for number, _ in published] == [3, 3] and len(described) == 2
+    assert [text for text, error in lines if error and "no stream" in text and text.endswith("trying again")]
+
+
 def test_what_the_camera_cannot_do_ends_the_run(monkeypatch):
     with pytest.raises(CameraSettingError, match="exposure_us"):
         play([CameraSettingError("exposure_us: 1 is out of range")], [], monkeypatch)

@@ -8,7 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dp_camera.camera_health import CameraHealth
-from dp_camera.camera_source import BadFrameError, CameraDescription, CameraFrame, CameraLostError, CameraSource
+from dp_camera.camera_source import (
+    BadFrameError,
+    CameraDescription,
+    CameraFrame,
+    CameraLostError,
+    CameraSettingError,
+    CameraSource,
+)
 from dp_camera.frame_stamps import ClockReading, FrameStamp, FrameStamper
 
 #: Time between attempts to find the camera, s: the first and the longest.
@@ -50,13 +57,16 @@ class CameraRun:
         """Until `closed` is set.
 
         Raises:
-            CameraSettingError: the camera cannot do what the contract asks. Trying again would not help.
+            CameraSettingError: the camera cannot do what the contract asks, and never could. One that could before
+                has come back otherwise, on a USB 2 port for example: that is a loss, and no reason to end the others.
         """
-        retry_s, told = FIRST_RETRY_S, ""
+        retry_s, told, started = FIRST_RETRY_S, "", False
         while not closed.is_set():
             try:
                 description = self.source.start()
-            except CameraLostError as error:
+            except (CameraLostError, CameraSettingError) as error:
+                if isinstance(error, CameraSettingError) and not started:
+                    raise
                 self.health.lost(str(error))
                 if str(error) != told:
                     self.report(f"{self.name}: {error}; trying again", True)
@@ -64,7 +74,7 @@ class CameraRun:
                 closed.wait(retry_s)
                 retry_s = min(2.0 * retry_s, LONGEST_RETRY_S)
                 continue
-            retry_s, told = FIRST_RETRY_S, ""
+            retry_s, told, started = FIRST_RETRY_S, "", True
             self._started(description)
             try:
                 self._serve(closed)
