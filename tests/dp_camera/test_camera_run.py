@@ -117,6 +117,12 @@ def test_a_bad_frame_is_refused_and_life_goes_on(monkeypatch):
     assert (values["bad_frames"], values["lost"], values["settling_frames"]) == ("1", "2", "2")
 
 
+def test_bad_frames_do_not_flood_the_log(monkeypatch):
+    _, run, _, _, lines = play([DESCRIPTION], [BadFrameError("of (2, 2, 3)") for _ in range(50)], monkeypatch)
+    assert len([text for text, _ in lines if "refused" in text]) == 1
+    assert run.health.report(time.monotonic_ns(), run.stamper.fit, {}).values["bad_frames"] == "50"
+
+
 def test_a_camera_that_falls_silent_is_started_anew(monkeypatch):
     """`lost_after_s` of zero: the first wait without a frame is one too many."""
     _, _, _, described, lines = play([DESCRIPTION, DESCRIPTION], [1, None, 2], monkeypatch, lost_after_s=0.0)

@@ -22,6 +22,8 @@ from dp_camera.frame_stamps import ClockReading, FrameStamp, FrameStamper
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
 #: A camera takes this long, at most, from its start to its first frame.
 _FIRST_FRAME_S = 5.0
+#: What may be wrong with every frame is logged this often at most, s; the diagnostics count it.
+_TELL_AGAIN_S = 5.0
 
 
 @dataclass
@@ -83,6 +85,7 @@ class CameraRun:
                 self.report(f"{self.name}: {error}; nothing is published until it is back", True)
             finally:
                 self.source.stop()
+            closed.wait(retry_s)
 
     def _started(self, description: CameraDescription) -> None:
         self.stamper.restart()
@@ -96,7 +99,7 @@ class CameraRun:
     def _serve(self, closed: threading.Event) -> None:
         """Frames, until the camera is lost."""
         patience_s = _FIRST_FRAME_S
-        asked_s = float("-inf")
+        asked_s = refusal_told_s = float("-inf")
         while not closed.is_set():
             if time.monotonic() - asked_s > 1.0:
                 self.temperatures = self.source.temperatures_celsius()
@@ -105,7 +108,9 @@ class CameraRun:
                 frame = self.source.wait(self.wait_s)
             except BadFrameError as error:
                 self.health.bad_frame()
-                self.report(f"{self.name}: {error}: refused", True)
+                if time.monotonic() - refusal_told_s > _TELL_AGAIN_S:
+                    refusal_told_s = time.monotonic()
+                    self.report(f"{self.name}: {error}: refused", True)
                 continue
             if frame is not None:
                 patience_s = self.lost_after_s

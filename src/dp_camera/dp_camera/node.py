@@ -125,7 +125,7 @@ class CameraNode(Node):
 
     def _log(self, text: str, error: bool) -> None:
         if error:
-            self.get_logger().error(text, throttle_duration_sec=0.2)
+            self.get_logger().error(text)
         else:
             self.get_logger().info(text)
 
