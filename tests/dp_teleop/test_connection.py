@@ -30,6 +30,21 @@ def test_a_simulated_clock_that_stands_still_is_no_silence():
     assert not any(connection.silence(100 * MS) for _ in range(50))
 
 
+def test_silence_is_noticed_though_the_clock_was_set_back():
+    connection = Connection()
+    connection.arrive("topic", "spacenav/joy", 3_600_000 * MS)
+    texts = [connection.silence(40 * look * MS) for look in range(1, SILENT_LOOKS + 1)]
+    assert texts[:-1] == [""] * (SILENT_LOOKS - 1) and texts[-1] == "spacenav/joy is silent for 0.16 s"
+
+
+def test_a_device_that_comes_in_the_place_of_another_has_just_appeared():
+    """What the hand did at the one says nothing of the other."""
+    connection = Connection()
+    connection.arrive("topic", "spacenav/joy", 0)
+    assert connection.arrive("device", "SpaceMouse (hid)", 10 * MS)
+    assert not connection.arrive("device", "SpaceMouse (hid)", 20 * MS)
+
+
 def test_a_device_that_sends_only_rubbish_is_lost_by_that():
     connection = Connection()
     connection.arrive("topic", "spacenav/joy", 0)

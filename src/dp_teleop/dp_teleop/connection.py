@@ -40,8 +40,8 @@ class Connection:
     _arrivals: deque[int] = field(default_factory=lambda: deque(maxlen=100))
 
     def arrive(self, source: str, name: str, now_ns: int) -> bool:
-        """Note a good sample at ROS time ``now_ns``; True: the device has just appeared."""
-        appeared = not self.connected
+        """Note a good sample at ROS time ``now_ns``; True: the device has just appeared, or another in its place."""
+        appeared = not self.connected or source != self.source
         if appeared:
             self._arrivals.clear()
         self.source, self.name, self.connected, self.reason = source, name, True, ""
@@ -72,11 +72,13 @@ class Connection:
     def silence(self, now_ns: int) -> str:
         """To be asked each :data:`LOOK_S`: that a connected device has said nothing good for too long, or empty."""
         self._looks += 1
-        if not self.connected or self._looks < SILENT_LOOKS or now_ns - self._arrived_ns < SILENT_NS:
+        # A clock that was set back says nothing of the time that has passed; the looks do.
+        just_now = 0 <= now_ns - self._arrived_ns < SILENT_NS
+        if not self.connected or self._looks < SILENT_LOOKS or just_now:
             return ""
         if self._refusing:
             return f"each sample {self.refusal}"
-        return f"{self.name} is silent for {self.age_s(now_ns):.2f} s"
+        return f"{self.name} is silent for {max(self.age_s(now_ns), SILENT_LOOKS * LOOK_S):.2f} s"
 
     def age_s(self, now_ns: int) -> float:
         """Since the last good sample arrived, s; 0 before the first one."""
