@@ -59,6 +59,8 @@ def test_gestures_are_written_and_read_alike():
     assert parse_gestures("") == {}
     with pytest.raises(ConfigurationError, match=r"'start:0' is not understood; valid: command=buttons@seconds"):
         parse_gestures("start:0")
+    with pytest.raises(ConfigurationError, match="is not understood"):  # Python reads no number of so many digits
+        parse_gestures(f"start={'9' * 5000}")
     with pytest.raises(ConfigurationError, match="start is there twice"):
         parse_gestures("start=2 start=3")
 

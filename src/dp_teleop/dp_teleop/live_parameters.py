@@ -14,7 +14,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-_GESTURE = re.compile(r"(\w+)=(\d+(?:\+\d+)*)(?:@(\d+(?:\.\d*)?))?")
+_GESTURE = re.compile(r"(\w+)=(\d{1,9}(?:\+\d{1,9})*)(?:@(\d{1,9}(?:\.\d*)?))?", re.ASCII)
 
 
 @dataclass(frozen=True)
