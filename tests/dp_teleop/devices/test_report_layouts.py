@@ -142,3 +142,4 @@ def test_every_model_is_told_by_its_ids():
     assert model_of(0x046D, 0xC52B) is None  # a receiver of Logitech's mice
     assert model_of(0x256F, 0xC650) is None  # CadMouse
     assert unknown_model(0xC7FF).name == "3Dconnexion device c7ff"
+    assert unknown_model(0xC7FF).radio, "nobody knows that it is not"

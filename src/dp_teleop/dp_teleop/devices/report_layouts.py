@@ -82,8 +82,11 @@ def model_of(vendor: int, product: int) -> Model | None:
 
 
 def unknown_model(product: int) -> Model:
-    """A product of 3Dconnexion that is newer than this table: layouts by length of report, buttons by bit."""
-    return Model(f"3Dconnexion device {product:04x}", CONNEXION, product, _BY_BIT)
+    """A product of 3Dconnexion that is newer than this table: layouts by length of report, buttons by bit.
+
+    It may be reached by radio, so it is taken for that: a deflection must be repeated, a held clutch confirmed.
+    """
+    return Model(f"3Dconnexion device {product:04x}", CONNEXION, product, _BY_BIT, radio=True)
 
 
 @dataclass(frozen=True)
