@@ -93,7 +93,7 @@ class VirtualSpaceMouse(Node):
         while not self._closed.is_set():
             sample = device.read(max(0.0, due_s - time.monotonic()))
             due_s = max(due_s, time.monotonic() - self._period_s) + self._period_s
-            self._joys.publish(to_joy(sample))
+            self._joys.publish(to_joy(sample, device.tells_every_loss))
             if isinstance(device, KeyboardDevice):
                 self._show(device, sample)
 
@@ -117,10 +117,15 @@ class VirtualSpaceMouse(Node):
                 print(flush=True)  # below the line of values
 
 
-def to_joy(sample: SpaceMouseSample) -> Joy:
-    """A sample as the spacenav node of ROS publishes it, with the stamp of the sample."""
+def to_joy(sample: SpaceMouseSample, tells_every_loss: bool) -> Joy:
+    """A sample as the spacenav node of ROS publishes it, with the stamp of the sample.
+
+    The name of its frame says whether silence will tell of any loss; else the teleop node watches for readings that
+    stand still.
+    """
+    frame_id = VIRTUAL_FRAME_ID if tells_every_loss else ""
     message = Joy(axes=[float(value) for value in sample.axes], buttons=[int(pressed) for pressed in sample.buttons])
-    message.header.stamp, message.header.frame_id = ns_to_stamp(sample.t_ns), VIRTUAL_FRAME_ID
+    message.header.stamp, message.header.frame_id = ns_to_stamp(sample.t_ns), frame_id
     return message
 
 

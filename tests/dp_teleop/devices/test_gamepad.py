@@ -5,8 +5,10 @@ import struct
 
 import numpy as np
 import pytest
-from dp_teleop.devices import DeviceLostError, GamepadDevice
+from dp_teleop.devices import DeviceLostError, GamepadDevice, gamepad
 from dp_teleop.devices.gamepad import button_number
+from dp_teleop.sample import VIRTUAL_FRAME_ID
+from dp_teleop.virtual_spacemouse import to_joy
 
 
 def event(kind, number, value):
@@ -86,6 +88,21 @@ def test_unplugging_raises(fifo):
     for _ in range(2):
         with pytest.raises(DeviceLostError):
             device.read(10.0)
+
+
+@pytest.mark.parametrize(("bus", "tells"), [("0003", True), ("0005", False), (None, True)])
+def test_the_loss_of_a_pad_by_bluetooth_shows_late(fifo, tmp_path, monkeypatch, bus, tells):
+    path, _ = fifo
+    monkeypatch.setattr(gamepad, "SYSFS", tmp_path / "class")
+    if bus:
+        folder = tmp_path / "class" / os.path.basename(path) / "device/id"
+        folder.mkdir(parents=True)
+        (folder / "bustype").write_text(f"{bus}\n")
+    device = GamepadDevice(lambda: 5, path)
+    assert device.tells_every_loss == tells
+    joy = to_joy(device.read(0.0), device.tells_every_loss)
+    assert (joy.header.frame_id == VIRTUAL_FRAME_ID) == tells
+    device.close()
 
 
 def test_none_connected(monkeypatch):

@@ -8,6 +8,7 @@ import os
 import select
 import struct
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from dp_teleop.sample import SpaceMouseSample
 EVENT = struct.Struct("=IhBB")
 BUTTON, AXIS, INITIAL = 0x01, 0x02, 0x80
 _FULL_SCALE = 32767.0
+SYSFS = Path("/sys/class/input")
+_BLUETOOTH = 0x05  # BUS_BLUETOOTH of linux/input.h
 _NAME_BYTES = 128
 _READ_NAME = 0x80006A13 | _NAME_BYTES << 16
 
@@ -60,9 +63,11 @@ class FoundPad:
 class GamepadDevice:
     """Reads a gamepad.
 
-    An unplugged pad makes the read fail at once, and so does one that loses its radio link, which the kernel unplugs.
-    The kernel reports changes only, so that a stick held still is confirmed by the open device alone. A stick that is
-    held while the pad is opened counts as at rest until it moves: some drivers report nonsense before the first move.
+    An unplugged pad makes the read fail at once. One that is connected by Bluetooth and gets out of reach is unplugged
+    by the kernel as well, but only when the link times out, up to 20 s later (the default of BlueZ); until then its
+    sticks and buttons stay as they were, so that ``tells_every_loss`` is False. The kernel reports changes only, so
+    that a stick held still is confirmed by the open device alone. A stick that is held while the pad is opened counts
+    as at rest until it moves: some drivers report nonsense before the first move.
 
     Args:
         now_ns: ROS clock, for stamps.
@@ -90,6 +95,7 @@ class GamepadDevice:
             ) from error
         self._open = True
         self._name = f"{_pad_name(self._file) or self._found.name} (gamepad)"
+        self._by_bluetooth = _is_by_bluetooth(self._found.path)
 
     @property
     def name(self) -> str:
@@ -98,8 +104,8 @@ class GamepadDevice:
 
     @property
     def tells_every_loss(self) -> bool:
-        """Yes: the kernel unplugs a pad whose radio link is lost."""
-        return True
+        """Not of a pad that is connected by Bluetooth, whose loss shows late."""
+        return not self._by_bluetooth
 
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for news; returns the present deflection either way.
@@ -184,3 +190,12 @@ def _pad_name(file: int) -> str:
         return fcntl.ioctl(file, _READ_NAME, bytes(_NAME_BYTES)).split(b"\0")[0].decode(errors="replace").strip()
     except OSError:
         return ""
+
+
+def _is_by_bluetooth(path: str) -> bool:
+    """Whether the kernel says that a pad is connected by Bluetooth; a device that it does not know is not."""
+    name = os.path.basename(os.path.realpath(path))
+    try:
+        return int((SYSFS / name / "device/id/bustype").read_text(), 16) == _BLUETOOTH
+    except (OSError, ValueError):
+        return False
