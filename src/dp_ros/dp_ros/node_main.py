@@ -15,6 +15,7 @@ import rclpy
 from dp_core.configuration import ConfigurationError
 from dp_core.contract import Contract, load_contract
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -23,6 +24,8 @@ from dp_ros.executor import LeanExecutor
 
 # What a node may take to bring its robot to rest before it is closed.
 LONGEST_REST_S = 1.0
+# What `build` raises when something was set wrong; the last two are of parameters with another type or out of range.
+_BAD_CONFIGURATION = (ConfigurationError, ValueError, InvalidParameterTypeException, InvalidParameterValueException)
 
 
 class EndRequest:
@@ -77,7 +80,7 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
         build: makes the node, which has a ``close`` that stops its threads and closes its files, while its context
             still lives; a node that moves a robot also has ``begin_close``, which begins to bring it to rest and
             returns a function that says when it rests. A :class:`ConfigurationError` or ValueError that ``build``
-            raises ends the process with one line.
+            raises, or a parameter that rclpy refuses, ends the process with one line.
         args: command line; None takes sys.argv.
 
     Returns:
@@ -92,7 +95,7 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
         _spin(node, end)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (ConfigurationError, ValueError) as error:
+    except _BAD_CONFIGURATION as error:
         if node is not None:
             raise
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -119,7 +119,12 @@ def test_a_gamepad_that_is_plugged_in_later_and_goes_again(terminal, listener, t
 
 @pytest.mark.parametrize(
     ("parameters", "reason"),
-    [(("kind:=mouse",), "none of keyboard, gamepad"), (("path:=/dev/null",), "not a usable terminal")],
+    [
+        (("kind:=mouse",), "none of keyboard, gamepad"),
+        (("path:=/dev/null",), "not a usable terminal"),
+        (("rate_hz:=100",), "'rate_hz' to '100' of type 'INTEGER', expecting type 'DOUBLE'"),
+        (("rate_hz:=1.0",), "rate_hz out of range Min: 20.0, Max: 1000.0"),
+    ],
 )
 def test_what_cannot_be_ends_the_process_with_one_line(parameters, reason):
     command = [sys.executable, "-m", "dp_teleop.virtual_spacemouse", "--ros-args"]
