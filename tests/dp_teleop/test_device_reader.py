@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 from dp_teleop.device_reader import DeviceReader
-from dp_teleop.devices import DeviceLostError
+from dp_teleop.devices import DeviceLostError, DeviceSilentError
 from dp_teleop.sample import SpaceMouseSample
 
 
@@ -57,3 +57,25 @@ def test_it_finds_the_device_again_and_ends():
     assert not thread.is_alive()
     assert plug.reasons == ["pulled out", "nothing there", "pulled out"]
     assert plug.opened == 5 and plug.closed == 3, "each device that was opened is closed"
+
+
+class Radio(Plug):
+    """Silent at first, and again after two samples."""
+
+    def read(self, _timeout_s):
+        self.left -= 1
+        if self.left % 5 >= 2:
+            raise DeviceSilentError("out of reach")
+        return SpaceMouseSample(0, np.zeros(6), ())
+
+
+def test_a_device_that_is_silent_stays_open_and_counts_as_lost():
+    plug = Radio()
+    reader = DeviceReader(plug.open, plug.take, plug.lose)
+    thread = threading.Thread(target=reader.run)
+    thread.start()
+    with plug.news:
+        assert plug.news.wait_for(lambda: plug.taken > 10, timeout=20)
+    reader.close()
+    thread.join(10)
+    assert set(plug.reasons) == {"out of reach"} and plug.opened == plug.closed == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from dp_teleop.devices import DeviceLostError, SpaceMouseDevice
+from dp_teleop.devices import DeviceLostError, DeviceSilentError, SpaceMouseDevice
 from dp_teleop.sample import SpaceMouseSample
 
 READ_S = 0.01
@@ -18,7 +18,7 @@ class DeviceReader:
     Args:
         open_device: opens it, or returns None where that is not wanted now; raises DeviceLostError.
         take: gets the device and each of its samples; called by the thread.
-        lose: gets the reason when the device is gone or not to be had; called by the thread, ten times a second
+        lose: gets the reason when the device is gone or not to be had; called by the thread, again and again
             meanwhile.
     """
 
@@ -47,7 +47,12 @@ class DeviceReader:
     def _read(self, device: SpaceMouseDevice) -> None:
         try:
             while not self._closed.is_set():
-                self._take(device, device.read(READ_S))
+                try:
+                    sample = device.read(READ_S)
+                except DeviceSilentError as error:
+                    self._lose(str(error))
+                else:
+                    self._take(device, sample)
         except DeviceLostError as error:
             self._lose(str(error))
             self._closed.wait(RETRY_S)

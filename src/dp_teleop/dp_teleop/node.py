@@ -147,6 +147,8 @@ class TeleopNode(Node):
 
     def _on_device(self, device: SpaceMouseDevice, sample: SpaceMouseSample) -> None:
         with self._lock:
+            if not self._connection.open_to("device"):
+                return  # the topic came in while the device was silent
             self._offer("device", device.name, sample, watched=not device.tells_every_loss)
 
     def _on_lost(self, reason: str) -> None:

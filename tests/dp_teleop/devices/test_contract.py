@@ -51,6 +51,9 @@ def _hid(bench, request):
     radio = "radio" in request.param
     reports = bus.plug(0xC62F if radio else 0xC635)
     bench.device = HidDevice(lambda: bench.now_ns[0], backend=bus)
+    if radio:
+        reports.put(struct.pack("<B6h", 1, *([0] * 6)))  # it is there from its first report on
+        bench.device.read(10.0)
     bench.lean = lambda: reports.put(struct.pack("<B6h" if radio else "<B3h", 1, 0, -350, 0, *([0] * 3 * radio)))
     bench.press = lambda: reports.put(b"\x03\x01\x00")
     bench.take_away = bus.unplug

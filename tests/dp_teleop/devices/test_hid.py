@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from dp_teleop.devices import DeviceLostError, HidDevice
+from dp_teleop.devices import DeviceLostError, DeviceSilentError, HidDevice
 from dp_teleop.devices.hid import MOST_MALFORMED, RULE, choose_device, find_devices, load_backend
 
 RIGHT = bytes.fromhex("01 5e 01 00 00 00 00")  # x 350 of a device with separate reports
@@ -92,6 +92,30 @@ def test_a_radio_device_that_falls_silent_while_deflected_is_lost(hid_bus, monke
     with pytest.raises(DeviceLostError, match="fell silent while deflected"):
         device.read(10.0)
     assert 0 < max(waits_ms) <= 151  # it does not sleep through the time in which it must notice
+
+
+def test_silence_of_a_radio_device_is_not_rest(hid_bus):
+    """A receiver without its SpaceMouse would else look like one at rest, and arm what comes back deflected."""
+    reports = hid_bus.plug(WIRELESS_RECEIVER)
+    device = HidDevice(lambda: 7, backend=hid_bus)
+    for _ in range(2):
+        with pytest.raises(DeviceSilentError, match="touch the cap of SpaceMouse Wireless"):
+            device.read(0.01)
+    reports.put(bytes.fromhex("17 64 01"))  # that of the battery may be the receiver's
+    with pytest.raises(DeviceSilentError):
+        device.read(0.01)
+    reports.put(RADIO_RIGHT)
+    assert device.read(0.0).axes[1] == -1.0
+    for _ in range(3):
+        with pytest.raises(DeviceSilentError, match="fell silent while deflected"):
+            device.read(1.0)
+    reports.put(RADIO_RIGHT)
+    assert device.read(0.0).axes[1] == -1.0
+    reports.put(RADIO_REST)
+    assert not np.any(device.read(0.0).axes) and not np.any(device.read(0.3).axes)
+    hid_bus.unplug()
+    with pytest.raises(DeviceLostError, match="was unplugged"):
+        device.read(1.0)
 
 
 def test_a_radio_device_at_rest_may_be_silent(hid_bus):

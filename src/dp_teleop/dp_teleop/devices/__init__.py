@@ -1,6 +1,12 @@
 """SpaceMouse drivers without ROS, each behind one interface: loss of the device raises, it never shows as zeros."""
 
-from dp_teleop.devices.device import LOSS_WITHIN_S, Clock, DeviceLostError, SpaceMouseDevice
+from dp_teleop.devices.device import (
+    LOSS_WITHIN_S,
+    Clock,
+    DeviceLostError,
+    DeviceSilentError,
+    SpaceMouseDevice,
+)
 from dp_teleop.devices.gamepad import GamepadDevice
 from dp_teleop.devices.hid import HidDevice
 from dp_teleop.devices.keyboard import KeyboardDevice
@@ -12,6 +18,7 @@ __all__ = [
     "LOSS_WITHIN_S",
     "Clock",
     "DeviceLostError",
+    "DeviceSilentError",
     "GamepadDevice",
     "HidDevice",
     "KeyboardDevice",

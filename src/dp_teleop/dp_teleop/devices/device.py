@@ -24,6 +24,10 @@ class DeviceLostError(RuntimeError):
     """The SpaceMouse, its daemon or its cable has gone away, or was never there; the text says what to do."""
 
 
+class DeviceSilentError(DeviceLostError):
+    """Nothing is heard of a device that is reached by radio. It stays open: the next ``read`` listens on."""
+
+
 class SpaceMouseDevice(Protocol):
     """What reads a SpaceMouse, whichever way.
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from dp_teleop.devices.device import Clock, DeviceLostError, ReportedState
+from dp_teleop.devices.device import Clock, DeviceLostError, DeviceSilentError, ReportedState
 from dp_teleop.devices.report_layouts import (
     CONNEXION,
     LOGITECH,
@@ -135,8 +135,9 @@ class HidDevice:
 
     An unplugged device makes the read fail at once, also one that waits. A radio device that falls silent while it is
     deflected (out of reach, empty battery) is lost after 0.15 s; one at rest is silent anyway. Both within 0.2 s while
-    ``read`` is called at least every 50 ms. A cap that is held deflected while the device is opened counts as at rest
-    until its first report, 16 ms later.
+    ``read`` is called at least every 50 ms. Silence is not rest: after it was opened, and after such a loss, a radio
+    device is there from its first report on; until then ``read`` raises DeviceSilentError. A cap on a cable that is
+    held deflected while the device is opened counts as at rest until its first report, 16 ms later.
 
     Args:
         now_ns: ROS clock, for stamps.
@@ -157,6 +158,9 @@ class HidDevice:
         self._found = choose_device(find_devices(backend), which)
         self._state = ReportedState(len(self._found.model.button_bits))
         self._heard_s = time.monotonic()
+        self._unheard = (
+            f"touch the cap of {self._found}: nothing was heard of it yet" if self._found.model.radio else ""
+        )
         self._malformed_in_row = 0
         self.malformed = 0
         self.last_problem = ""
@@ -182,6 +186,8 @@ class HidDevice:
         """
         try:
             confirmed = self._take_reports(timeout_s)
+        except DeviceSilentError:
+            raise
         except DeviceLostError:
             self.close()  # every further call is to say so too
             raise
@@ -219,11 +225,14 @@ class HidDevice:
     def _judge_silence(self, heard: bool) -> None:
         now_s = time.monotonic()
         if heard:
-            self._heard_s = now_s
+            self._heard_s, self._unheard = now_s, ""
         elif self._must_speak() and now_s - self._heard_s >= SILENT_AFTER_S:
-            raise DeviceLostError(
+            self._state.axes[:] = 0.0
+            self._unheard = (
                 f"{self._found} fell silent while deflected: out of its receiver's reach, or its battery is empty"
             )
+        if self._unheard:
+            raise DeviceSilentError(self._unheard)
 
     def _read_report(self, timeout_s: float) -> bytes:
         # hidapi takes a timeout of 0 for none, which `set_nonblocking` turns into an immediate return.
