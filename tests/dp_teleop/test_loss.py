@@ -109,6 +109,21 @@ def test_an_unplugged_device_stops_the_twist_and_says_so(usb, daemon):
     assert usb.states[-1].device.startswith("3Dconnexion SpaceMouse Pro")
 
 
+def test_a_deflection_that_nothing_confirms_is_a_loss(usb, daemon):
+    """A wireless SpaceMouse that gets out of reach while deflected: spacenavd says nothing any more."""
+    push = pushes(daemon)
+    usb.wait(lambda: moving(usb), "a twist", push)
+    losses = int(usb.diagnostics[2]["losses"])
+    usb.wait(lambda: not usb.states[-1].connected, "the loss to be said")
+    usb.wait(lambda: "has not confirmed its deflection" in usb.diagnostics[1], "the reason")
+    assert usb.diagnostics[2]["losses"] == str(losses + 1)
+    usb.twists.clear()
+    usb.wait(lambda: usb.states[-1].connected, "the device's return", push)
+    seen = len(usb.states)
+    usb.wait(lambda: len(usb.states) > seen + 20, "samples", push)
+    assert not usb.twists, "the cap was not seen at rest"
+
+
 def test_a_chord_reaches_the_recorder_and_means_what_fits_its_state(usb, daemon):
     daemon.send((MOTION,), (RELEASE, 1))
     usb.wait(lambda: not usb.states[-1].engaged, "the clutch let go")

@@ -41,6 +41,9 @@ TOPIC = "spacenav/joy"
 # Periods of what is said without a sample.
 LOST_STATE_S = 0.2
 DIAGNOSTICS_S = 1.0
+# A deflection of a device that nothing confirms for so long is that of one that hangs or is out of reach. Control has
+# braked before, for its stamp grows old; this says so, and has the cap be at rest before it moves anything again.
+UNCONFIRMED_NS = 500_000_000
 
 
 class TeleopNode(Node):
@@ -149,6 +152,9 @@ class TeleopNode(Node):
         with self._lock:
             if not self._connection.open_to("device"):
                 return  # the topic came in while the device was silent
+            if self._now_ns() - sample.t_ns > UNCONFIRMED_NS:
+                self._lose(f"{device.name} has not confirmed its deflection for {1e-9 * UNCONFIRMED_NS:g} s")
+                return
             self._offer("device", device.name, sample, watched=not device.tells_every_loss)
 
     def _on_lost(self, reason: str) -> None:
