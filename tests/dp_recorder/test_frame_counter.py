@@ -64,6 +64,8 @@ def test_without_metadata_of_the_kernel_librealsenses_own_number_is_used():
         (ours(5)[:40], FRAME_METADATA_TYPE),
         (realsense("{}"), REALSENSE_METADATA_TYPE),
         (realsense('{"frame_counter":"many"}'), REALSENSE_METADATA_TYPE),
+        (realsense('{"frame_counter":1e999}'), REALSENSE_METADATA_TYPE),
+        (realsense("[" * 100_000), REALSENSE_METADATA_TYPE),
         (realsense(JSON)[:90], REALSENSE_METADATA_TYPE),
     ],
 )

@@ -51,7 +51,7 @@ def _number_of(text: bytes) -> int:
     try:
         data = json.loads(text.rstrip(b"\x00"))
         return int(data["frame_counter"] if "frame_counter" in data else data["frame_number"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SerializedMessageError(f"no frame_counter or frame_number in {text[:60]!r}") from error
 
 
