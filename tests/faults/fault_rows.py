@@ -85,9 +85,10 @@ class Watch:
 
     def _commands(self):
         """(stamp, pose) of all commands in order; each state of a sending mode has its command, and none is missing."""
-        states = {stamp_to_ns(s.header.stamp): s for s in self.states}
+        heard = self.states  # more come while this is judged
+        states = {stamp_to_ns(s.header.stamp): s for s in heard}
         order = list(states)
-        assert len(order) == len(self.states), "two states with one stamp"
+        assert len(order) == len(heard), "two states with one stamp"
         targets = [(t, pose) for t, pose in self.cell.targets[self._targets :] if t in states]
         sent = dict(targets)
         # The two topics are two queues: what was under way at the edges of the watch is not missing.
