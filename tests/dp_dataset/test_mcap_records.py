@@ -1,9 +1,13 @@
 """Raw reading against the MCAP project's own reader and writer, and past damage."""
 
 import struct
+import tracemalloc
 
+import lz4.frame
 import pytest
+import zstandard
 from dp_dataset.bag_reader import BagError, BagReader
+from dp_dataset.mcap_chunks import decompress, parse_chunk_header
 from dp_dataset.mcap_records import McapRecords
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
@@ -109,6 +113,45 @@ def test_a_length_that_lies_costs_no_memory(tmp_path):
     damage = []
     assert raw(BagReader(tmp_path / "bag"), on_damage=damage.append)[-1] == reference_of_end()
     assert len(damage) == 1
+
+
+def test_content_that_unpacks_to_more_than_its_chunk_claims_is_not_unpacked(tmp_path):
+    bombs = {
+        "zstd": zstandard.ZstdCompressor(level=1).compress(bytes(64 * 2**20)),
+        "lz4": lz4.frame.compress(bytes(64 * 2**20)),
+    }
+    for name, bomb in bombs.items():
+        claims = struct.pack("<QQQII", 0, 1, 100, 0, len(name)) + name.encode() + struct.pack("<Q", len(bomb))
+        header = parse_chunk_header(claims)
+        assert header.uncompressed_size == 100
+        tracemalloc.start()
+        with pytest.raises(ValueError, match="claims 100 bytes"):
+            # What lz4 unpacks ends there; the checksum of the chunk tells.
+            raise ValueError(f"claims {len(decompress(memoryview(bomb), header))} bytes")
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+        tracemalloc.stop()
+
+
+def test_a_message_too_short_to_be_one_is_damage(tmp_path):
+    path = write(tmp_path / "bag", chunked=False)
+    data = bytearray(path.read_bytes())
+    second = next(r.offset for r in McapRecords(path) if r.opcode == 5 and bytes(r.body)[2:6] == b"\x01\x00\x00\x00")
+    data[second + 1 : second + 9] = (3).to_bytes(8, "little")
+    path.write_bytes(data)
+    damage = []
+    raw(BagReader(tmp_path / "bag"), on_damage=damage.append)
+    assert damage and damage[0].offset == second
+
+
+def test_a_damaged_definition_is_said_and_the_messages_are_kept(tmp_path):
+    path = write(tmp_path / "bag", compression=CompressionType.NONE)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(TEXT.encode(), b"int32 \xffata")[:-20])  # the summary is gone, too
+    bag = BagReader(tmp_path / "bag")
+    assert bag.topic_details["/a"].definition == "int32 \ufffdata"
+    assert len(raw(bag)) > 0
+    with pytest.raises(BagError, match="a message definition in it is damaged"):
+        list(bag.read())
 
 
 def reference_of_end():

@@ -7,6 +7,7 @@ read as a stream up to its last complete message.
 import hashlib
 import io
 import json
+import os
 import struct
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -18,10 +19,12 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Metadata, Schema, Statistics
 from mcap.stream_reader import CRCValidationError
 from rosbags.serde import SerdeError
+from rosbags.typesys import TypesysError
 
 from dp_dataset.bag_contents import BagMessage, BagTopic, RawMessage, message_types
 from dp_dataset.mcap_chunks import CHANNEL, MESSAGE, METADATA, SCHEMA, Record, parse_message
 from dp_dataset.mcap_records import McapDamage, McapRecords, OnDamage
+from dp_dataset.mcap_summary import is_summary_intact
 
 EPISODE_FILE = "episode.json"
 _HASH_BLOCK_BYTES = 4 * 2**20
@@ -88,7 +91,7 @@ class BagReader:
             found[channel.topic] = BagTopic(
                 name=channel.topic,
                 type_name=schema.name if schema else "",
-                definition=schema.data.decode() if schema else "",
+                definition=schema.data.decode(errors="replace") if schema else "",
                 definition_encoding=schema.encoding if schema else "",
                 type_hash=channel.metadata.get("topic_type_hash", ""),
                 offered_qos=channel.metadata.get("offered_qos_profiles", ""),
@@ -149,10 +152,13 @@ class BagReader:
         """Decode one message of ``read_raw``.
 
         Raises:
-            BagError: If its bytes are not what its type says.
+            BagError: If its bytes are not what its type says, or the bag's definitions of types are damaged.
         """
         if self._types is None:
-            self._types = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
+            try:
+                self._types = message_types(tuple((s.name, s.encoding, s.data) for s in self._schemas.values()))
+            except (TypesysError, ValueError) as error:
+                raise BagError(f"{self.path}: a message definition in it is damaged: {error}") from error
         try:
             # A copy: arrays of the message would keep their whole chunk in memory.
             return self._types.deserialize_cdr(bytes(entry.data), entry.type_name)
@@ -218,14 +224,18 @@ class BagReader:
     def _read_summary(self) -> bool:
         with self.path.open("rb") as file:
             try:
-                reader = SeekingReader(file, validate_crcs=True)
+                size = os.fstat(file.fileno()).st_size
+                if not is_summary_intact(file, size):
+                    return False
+                file.seek(0)
+                reader = SeekingReader(file, validate_crcs=True, record_size_limit=size)
                 summary = reader.get_summary()
                 if summary is None or summary.statistics is None:
                     return False
                 self._channels, self._schemas = dict(summary.channels), dict(summary.schemas)
                 self._count(summary.statistics)
                 self._metadata = {record.name: record.metadata for record in reader.iter_metadata()}
-            except (McapError, CRCValidationError, OSError, ValueError, KeyError, EOFError, struct.error):
+            except (McapError, CRCValidationError, OSError, ValueError, KeyError, EOFError, struct.error, MemoryError):
                 return False
         return True
 

@@ -13,13 +13,15 @@ RECORD_HEADER = struct.Struct("<BQ")
 _LAST_OPCODE = 15
 _FIRST_PRIVATE_OPCODE = 0x80
 _MESSAGE = struct.Struct("<HIQQ")
+SHORTEST_MESSAGE = _MESSAGE.size
 _CHUNK_HEADER = struct.Struct("<QQQII")
 _COMPRESSIONS = (b"", b"lz4", b"zstd")
 LONGEST_CHUNK_HEADER = _CHUNK_HEADER.size + 4 + 8
 _SEARCH_BYTES = 2**20
 #: A power cut leaves blocks that were allocated and never written: they read as zeros.
 _BLOCK_BYTES = 512
-_LARGEST_CHUNK_BYTES = 4 * 2**30
+#: Recorders close a chunk after a few MiB; what claims more than this is damaged, or meant to fill the memory.
+LARGEST_CHUNK_BYTES = 2**30
 
 
 class ChunkHeader(NamedTuple):
@@ -93,17 +95,24 @@ def decompress(data: memoryview, header: ChunkHeader) -> memoryview:
     """Content of a chunk.
 
     Raises:
-        ValueError: If the header claims a size that no recorder writes.
+        ValueError: If the header claims a size that no recorder writes, or the content another one than the header.
         RuntimeError, zstandard.ZstdError: If it cannot be unpacked.
     """
-    if header.uncompressed_size > _LARGEST_CHUNK_BYTES:
-        raise ValueError(f"it claims {header.uncompressed_size} bytes")
+    size = header.uncompressed_size
+    if size > LARGEST_CHUNK_BYTES:
+        raise ValueError(f"it claims {size} bytes")
     if header.compression == b"":
         return data
     if header.compression == b"zstd":
-        unpacker = zstandard.ZstdDecompressor()
-        return memoryview(unpacker.decompress(data, max_output_size=header.uncompressed_size))
-    return memoryview(lz4.frame.decompress(bytes(data)))
+        # The limit below holds only for frames that do not tell their size: of others that much memory is taken.
+        told = zstandard.frame_content_size(data)
+        if told not in (-1, size):
+            raise ValueError(f"it claims {size} bytes, its content {told}")
+        return memoryview(zstandard.ZstdDecompressor().decompress(data, max_output_size=size))
+    unpacked: bytes = lz4.frame.LZ4FrameDecompressor().decompress(bytes(data), max_length=size)
+    if len(unpacked) != size:
+        raise ValueError(f"it claims {size} bytes, {len(unpacked)} can be unpacked")
+    return memoryview(unpacked)
 
 
 def records_of(records: memoryview, offset: int, lenient: bool) -> Iterator[Record]:
@@ -118,7 +127,7 @@ def records_of(records: memoryview, offset: int, lenient: bool) -> Iterator[Reco
             break
         opcode, length = RECORD_HEADER.unpack_from(records, position)
         end = position + RECORD_HEADER.size + length
-        if end > size or not is_opcode(opcode):
+        if end > size or not is_opcode(opcode) or (opcode == MESSAGE and length < SHORTEST_MESSAGE):
             break
         yield Record(opcode, offset, records[position + RECORD_HEADER.size : end])
         position = end
@@ -141,8 +150,6 @@ def salvage(rest: memoryview, offset: int) -> Iterator[Record]:
         return
     for record in records_of(rest[header.data_offset :], offset, lenient=True):
         if record.opcode == MESSAGE:
-            if len(record.body) < _MESSAGE.size:
-                return
             if not header.start_ns <= parse_message(record.body).log_time_ns <= header.end_ns:
                 return
         yield record
@@ -205,4 +212,5 @@ def is_chunk(head: bytes, length: int) -> bool:
         header = parse_chunk_header(head)
     except ValueError:
         return False
-    return header.data_offset + header.data_size == length and header.start_ns <= header.end_ns
+    fits = header.data_offset + header.data_size == length and header.data_size <= LARGEST_CHUNK_BYTES
+    return fits and header.start_ns <= header.end_ns

@@ -18,12 +18,14 @@ from dp_dataset.mcap_chunks import (
     CHANNEL,
     CHUNK,
     DATA_END,
+    LARGEST_CHUNK_BYTES,
     LONGEST_CHUNK_HEADER,
     MESSAGE,
     MESSAGE_INDEX,
     METADATA,
     RECORD_HEADER,
     SCHEMA,
+    SHORTEST_MESSAGE,
     Record,
     claimed_span,
     decompress,
@@ -191,7 +193,7 @@ class McapRecords:
         rest = memoryview(b"")
         if opcode == CHUNK:
             file.seek(position + RECORD_HEADER.size)
-            rest = memoryview(file.read(size - position - RECORD_HEADER.size))
+            rest = memoryview(file.read(min(size - position - RECORD_HEADER.size, LARGEST_CHUNK_BYTES)))
         yield from salvage(rest, position)
         what = "the file ends inside a chunk" if opcode == CHUNK else "the file ends inside a record"
         self._tell(McapDamage(what, position, size - position, claimed_span(rest), at_end=True))
@@ -217,7 +219,8 @@ class McapRecords:
 def _is_plausible(file: BinaryIO, opcode: int, length: int) -> bool:
     """Whether a record may be what it says, before its length is believed; the file stands at its content."""
     if opcode != CHUNK:
-        return is_opcode(opcode) and length <= _LARGEST_OTHER_BYTES
+        shortest = SHORTEST_MESSAGE if opcode == MESSAGE else 0
+        return is_opcode(opcode) and shortest <= length <= _LARGEST_OTHER_BYTES
     start = file.tell()
     head = file.read(LONGEST_CHUNK_HEADER)
     file.seek(start)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import Reader
 
-from .conftest import messages_of, write_poses
+from .conftest import POSE, messages_of, write_poses
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,26 @@ def test_bytes_overwritten_between_chunks_cost_that_chunk_only(whole, tmp_path):
     kept = messages_of(folder)
     assert kept[-24:] == messages[16:]
     assert set(kept) <= set(messages)
+
+
+@pytest.mark.parametrize("text", [b"Pose pose", b"reliability: reliable", b"sec: 9223372036", b"/latched"])
+def test_a_wrong_byte_in_the_summary_costs_nothing(whole, tmp_path, text):
+    data, messages = whole
+    place = data.rindex(text) + 5
+    folder = lay_out(tmp_path, data[:place] + b"\xfe" + data[place + 1 :])
+    assert "the index of the file is damaged" in repair_bag(folder).problems
+    assert_whole(folder, messages)
+    assert BagReader(folder).topics == {"/pose": POSE, "/latched": POSE}
+
+
+@pytest.mark.parametrize(("text", "wrong"), [(b"Pose pose", b"\xfe"), (b"nsec: 854775807", b"%")])
+def test_of_a_chunk_with_damaged_definitions_the_other_chunks_are_kept(whole, tmp_path, text, wrong):
+    data, messages = whole
+    place = data.index(text) + 7
+    cut = data[: data.index(messages[-1]) + len(messages[-1])]  # there is no other copy of them
+    folder = lay_out(tmp_path, cut[:place] + wrong + cut[place + 1 :])
+    repair_bag(folder)
+    assert_whole(folder, messages[8:])
 
 
 def test_what_a_killed_recorder_lost_is_a_reason_of_the_verdict(record, tmp_path):

@@ -24,12 +24,15 @@ _INFINITE_S = 2**31 - 1
 
 
 def offered_profiles(topic: BagTopic) -> list[OfferedQos]:
-    """QoS profiles that a bag keeps of a topic; those of older rosbag2 versions have numbers for words."""
+    """QoS profiles that a bag keeps of a topic; those of older rosbag2 versions have numbers for words.
+
+    None where they are damaged: the messages are worth more than how they were sent.
+    """
     try:
         entries = yaml.safe_load(topic.offered_qos) or []
-    except yaml.YAMLError:
+        return [_profile(entry) for entry in entries if isinstance(entry, dict)]
+    except (yaml.YAMLError, ValueError, TypeError):
         return []
-    return [_profile(entry) for entry in entries if isinstance(entry, dict)]
 
 
 def _profile(entry: Mapping[str, Any]) -> OfferedQos:
