@@ -10,6 +10,8 @@ from dp_recorder.episode_writer import EpisodeWriter
 from dp_recorder.message_queue import MessageQueue, QueuedMessage
 from dp_recorder.recorded_streams import RecordedStream
 from mcap.reader import SeekingReader
+from rclpy.serialization import serialize_message
+from sensor_msgs.msg import Image
 
 from dp_recorder import bag_pipeline
 
@@ -52,14 +54,23 @@ def test_order_is_that_of_the_queue_although_images_take_longer(tmp_path, monkey
     assert sequences(writer.close("success", 0).folder) == list(range(1, 201))
 
 
-def test_an_image_that_cannot_be_compressed_ends_the_episode_and_keeps_what_was_before(tmp_path):
+def test_an_image_that_cannot_be_compressed_spoils_the_verdict_and_keeps_the_rest(tmp_path):
+    grey = Image(height=2, width=2, encoding="16UC1", step=4, data=bytes(8))
+    serialized = serialize_message(grey)
+    assert "image encoding '16UC1' is not supported" in bag_pipeline.compression_problem(serialized)
+    colour = Image(height=2, width=2, encoding="bgr8", step=6, data=bytes(12))
+    assert bag_pipeline.compression_problem(serialize_message(colour)) == ""
     writer = start(tmp_path)
     writer.put([*(message(index) for index in range(20)), message(20, stream=1), message(21)])
-    until(lambda: writer.failure is not None)
+    until(lambda: writer.summaries[1].dropped == 1)
+    assert writer.failure is None and "little-endian" in writer.unwritable["camera/front"]
+    writer.put([QueuedMessage(1, serialized, 22, 22, 23), message(23)])
     closed = writer.close("success", 0)
-    assert closed.verdict.level == "bad" and "little-endian" in closed.verdict.reasons[0]
-    assert sequences(closed.folder) == list(range(1, 21))
-    assert [s.dropped for s in closed.summaries] == [1, 1]
+    assert sequences(closed.folder) == [*range(1, 21), 22, 24]
+    assert [(s.received, s.dropped) for s in closed.summaries] == [(22, 0), (2, 2)]
+    assert closed.verdict.level == "bad"
+    told = "camera/front: 2 messages dropped, it cannot be compressed: only little-endian CDR messages are read"
+    assert closed.verdict.reasons[0] == told
 
 
 def test_a_disk_that_stands_still_costs_nothing_while_the_queue_holds(tmp_path, monkeypatch):

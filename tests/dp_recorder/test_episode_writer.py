@@ -49,6 +49,14 @@ def test_an_episode_explains_itself(tmp_path):
         assert [bag.deserialize(d, c.msgtype).position[0] for c, _, d in bag.messages()] == list(range(60))
 
 
+def test_a_stream_that_dies_during_the_episode_is_no_good_episode(tmp_path):
+    writer = EpisodeWriter(request(tmp_path), [JOINTS], 0)
+    writer.put([joint_message(index) for index in range(60)])
+    closed = writer.close("success", 5_000 * MS)
+    assert closed.verdict.level == "suspect"
+    assert closed.verdict.reasons == ("robot/joint_states: nothing in the last 4.41 s",)
+
+
 def test_images_are_compressed_with_their_header(tmp_path):
     rows, columns = np.mgrid[0:48, 0:64]
     pixels = np.stack([rows * 5, columns * 3, rows + columns], axis=-1).astype(np.uint8)
@@ -78,9 +86,7 @@ def test_overflow_is_counted_and_spoils_the_verdict(tmp_path):
 
 def test_a_failing_disk_is_reported_not_raised(tmp_path, monkeypatch):
     writer = EpisodeWriter(request(tmp_path), [JOINTS], 0, flush_period_s=0.05)
-    monkeypatch.setattr(
-        "os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
+    monkeypatch.setattr("os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     deadline = time.monotonic() + 5.0
     index = 0
     while writer.failure is None and time.monotonic() < deadline:

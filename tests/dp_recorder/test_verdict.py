@@ -77,3 +77,19 @@ def test_the_worst_comes_first():
     reasons = judge([REQUIRED], [doubtful], None, outcome="unlabelled").reasons
     expected = ["30 stamps not after", "gap of 0.200 s", "2 of 102 published", "it has no label"]
     assert [text in reason for text, reason in zip(expected, reasons, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("span_s", "reason"),
+    [
+        ((0.0, 1.09), None),
+        ((-0.1, 0.99), None),
+        ((0.0, 30.0), "robot/ee_pose: nothing in the last 29.01 s"),
+        ((-2.0, 1.0), "robot/ee_pose: nothing in the first 2.00 s"),
+    ],
+)
+def test_a_stream_that_ends_early_or_begins_late_is_doubtful(span_s, reason):
+    span_ns = (round(span_s[0] * 1e9), round(span_s[1] * 1e9))
+    verdict = judge([REQUIRED, OPTIONAL], [summary(), summary()], None, span_ns=span_ns)
+    assert verdict.reasons == (() if reason is None else (reason,))
+    assert judge([REQUIRED], [summary(delay_s=-7200.0)], None, span_ns=span_ns).level == "suspect"

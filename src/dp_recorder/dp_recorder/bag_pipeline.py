@@ -13,12 +13,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from dp_core.images import encode_jpeg, image_from_bytes
+from dp_core.images import Image, encode_jpeg, image_from_bytes
 
 from dp_recorder.bag_writer import BagSummary, BagWriter, OfferedQos
 from dp_recorder.message_queue import MessageQueue, QueuedMessage
 from dp_recorder.recorded_streams import RecordedStream
-from dp_recorder.serialized_message import SerializedMessageError, read_image, write_compressed_image
+from dp_recorder.serialized_message import SerializedImage, SerializedMessageError, read_image, write_compressed_image
 from dp_recorder.type_definitions import load_type_definition
 
 OfferedQosSource = Callable[[int], Sequence[OfferedQos]]
@@ -46,6 +46,7 @@ class BagPipeline:
         namespace: str,
         offered_qos: OfferedQosSource,
         flush_period_s: float,
+        on_unwritable: Callable[[int, str], None] = lambda stream, reason: None,
     ) -> None:
         """Start writing.
 
@@ -56,6 +57,8 @@ class BagPipeline:
             namespace: Put before the names of the streams.
             offered_qos: Gives the QoS offered on a stream; asked from the writing thread.
             flush_period_s: Interval at which everything written is sent to the disk, s.
+            on_unwritable: Told, on the writing thread, of each message that is left out because it is no image that
+                can be compressed: its stream, and why.
         """
         self._bag = bag
         self._queue = queue
@@ -63,6 +66,7 @@ class BagPipeline:
         self._namespace = namespace.rstrip("/")
         self._offered_qos = offered_qos
         self._flush_period_s = flush_period_s
+        self._on_unwritable = on_unwritable
         self._definitions = [load_type_definition(stream.bag_type_name) for stream in self._streams]
         self._channels: dict[int, int] = {}
         self._failure: str | None = None
@@ -165,9 +169,18 @@ class BagPipeline:
             else:
                 if not compressed.done() and self._compressing <= most_waiting:
                     return
-                self._write(message, compressed.result())
+                self._write_compressed(message, compressed)
                 self._compressing -= 1
             self._ahead.popleft()
+
+    def _write_compressed(self, message: QueuedMessage, compressed: Future[bytes]) -> None:
+        """One bad image costs itself, not the rest of the episode."""
+        try:
+            data = compressed.result()
+        except Exception as error:  # of any kind: it is the message's
+            self._on_unwritable(message.stream, f"it cannot be compressed: {error}")
+        else:
+            self._write(message, data)
 
     def _write(self, message: QueuedMessage, data: bytes) -> None:
         channel = self._channels.get(message.stream)
@@ -188,10 +201,23 @@ def compress_image(message: bytes, quality: int) -> bytes:
     Raises:
         SerializedMessageError: If it is not an 8-bit colour image.
     """
-    image = read_image(message)
-    try:
-        pixels = image_from_bytes(image.data, image.width, image.height, image.encoding, image.step)
-    except ValueError as error:
-        raise SerializedMessageError(f"{image.frame_id}: {error}") from error
+    image, pixels = _picture(message)
     image_format = f"{image.encoding}; jpeg compressed bgr8"
     return write_compressed_image(image.stamp_ns, image.frame_id, image_format, encode_jpeg(pixels, quality))
+
+
+def compression_problem(message: bytes) -> str:
+    """Why ``compress_image`` would refuse a message; empty if it would not."""
+    try:
+        _picture(message)
+    except SerializedMessageError as error:
+        return f"it cannot be recorded as JPEG: {error}"
+    return ""
+
+
+def _picture(message: bytes) -> tuple[SerializedImage, Image]:
+    image = read_image(message)
+    try:
+        return image, image_from_bytes(image.data, image.width, image.height, image.encoding, image.step)
+    except ValueError as error:
+        raise SerializedMessageError(f"{image.frame_id}: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 from rclpy.serialization import deserialize_message
 
 from dp_msgs.msg import SceneState
+from dp_recorder.bag_pipeline import compression_problem
 from dp_recorder.episode import EpisodeRequest
 from dp_recorder.episode_writer import ClosedEpisode, EpisodeWriter
 from dp_recorder.gate import GATE_WINDOW_S, gate_problems
@@ -85,6 +86,10 @@ class EpisodeSession:
         now_ns = self._receiver.now_ns()
         health = self.health.look(now_ns, GATE_WINDOW_S)
         problems = gate_problems(self._streams, health, silent, now_ns, simulated=self._simulated)
+        for index, stream in enumerate(self._streams):
+            picture = self._receiver.last_message(index) if stream.recording == "jpeg" else None
+            if picture is not None and stream not in problems and (problem := compression_problem(picture)):
+                problems[stream] = problem
         texts = [self._describe_silent(stream) for stream in silent]
         return texts + [f"{self._resolve(stream.topic)}: {problem}" for stream, problem in problems.items()]
 

@@ -80,8 +80,7 @@ class EpisodeWriter:
         self._end: tuple[str, int, str] | None = None
         before = sequences_before if sequences_before is not None else [None] * len(self.streams)
         self.statistics = tuple(
-            StreamStatistics(stream.rate_hz, sequence)
-            for stream, sequence in zip(self.streams, before, strict=True)
+            StreamStatistics(stream.rate_hz, sequence) for stream, sequence in zip(self.streams, before, strict=True)
         )
         self._frame_counters = _frame_counters(self.streams)
         for stream in self.streams:
@@ -90,6 +89,7 @@ class EpisodeWriter:
         self.episode_id = self.folder.name
         self.started_ns = started_ns
         self._description = request.describe(self.episode_id, started_ns)
+        self._unwritable: dict[int, str] = {}
         try:
             bag = self._create_bag(compression)
         except OSError:
@@ -103,6 +103,7 @@ class EpisodeWriter:
             namespace=request.namespace,
             offered_qos=offered_qos,
             flush_period_s=flush_period_s,
+            on_unwritable=self._on_unwritable,
         )
 
     def _create_bag(self, compression: str) -> BagWriter:
@@ -121,6 +122,15 @@ class EpisodeWriter:
     def failure(self) -> str | None:
         """Why writing stopped; None while it works."""
         return self._pipeline.failure
+
+    @property
+    def unwritable(self) -> dict[str, str]:
+        """Why messages of a topic could not be written although the queue took them; empty while all could."""
+        return {self.streams[index].topic: reason for index, reason in self._unwritable.copy().items()}
+
+    def _on_unwritable(self, index: int, reason: str) -> None:
+        self._unwritable.setdefault(index, reason)
+        self.statistics[index].add_unwritable()
 
     @property
     def queue_share(self) -> float:
@@ -186,7 +196,13 @@ class EpisodeWriter:
         self._count_unwritten(in_bag)
         summaries = self.summaries
         verdict = judge(
-            self.streams, summaries, self.failure, outcome=outcome, simulated=self._request.simulated
+            self.streams,
+            summaries,
+            self.failure,
+            outcome=outcome,
+            simulated=self._request.simulated,
+            span_ns=(self.started_ns, ended_ns),
+            unwritable=self._unwritable,
         )
         self._describe_end(outcome, ended_ns, note, summaries, verdict)
         try:

@@ -125,7 +125,7 @@ class LiveWarnings:
         if at_ns is None or now_ns - at_ns > LOSS_SHOWN_S * NANOSECONDS:
             return ""
         if summary.dropped:
-            return f"{summary.dropped} messages dropped, the queue is full: this episode is spoilt"
+            return f"{summary.dropped} messages dropped: this episode is spoilt"
         if summary.lost:
             return f"{summary.lost} of {summary.published} published messages lost"
         if summary.frames_lost:

@@ -92,6 +92,7 @@ class RecorderNode(Node):
         self._summaries: tuple[StreamSummary, ...] | None = None
         self._judged: EpisodeWriter | None = None
         self._warned_refused = 0
+        self._warned_unwritable: dict[str, str] = {}
         flow = FlowParameters(self, self._directory)
         self._receiver = StreamReceiver(self, self._streams, simulated=self._simulated)
         closed = self.create_guard_condition(self._on_closed)
@@ -226,6 +227,11 @@ class RecorderNode(Node):
         if refused > self._warned_refused:
             self.get_logger().error(f"{refused} messages dropped: the disk is too slow, the episode is spoilt")
         self._warned_refused = refused
+        episode = self._session.episode
+        unwritable = episode.unwritable if episode is not None else {}
+        for topic in unwritable.keys() - self._warned_unwritable.keys():
+            self.get_logger().error(f"messages of {topic} dropped, the episode is spoilt: {unwritable[topic]}")
+        self._warned_unwritable = unwritable
         self._publish()
 
     def _on_watch_timer(self) -> None:

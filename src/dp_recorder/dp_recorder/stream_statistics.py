@@ -18,7 +18,7 @@ class StreamSummary:
             counter is unknown (several publishers, or none that counts).
         lost: Sent but never received (``published - received``); 0 where ``published`` is unknown.
         missing_stamps: Samples absent from a regular stream, judged by the stamps at the contract's rate.
-        dropped: Received but refused by the recorder's queue.
+        dropped: Received but not written: refused by the recorder's queue, or no image that can be compressed.
         out_of_order: Messages whose stamp is not after that of their predecessor.
         first_stamp_ns: Acquisition stamp of the first message; None if there was none.
         last_stamp_ns: Acquisition stamp of the newest message; None if there was none.
@@ -49,8 +49,8 @@ class StreamSummary:
 class StreamStatistics:
     """Running statistics of one stream; constant memory.
 
-    One thread calls ``add`` and ``add_dropped``; ``summary`` may be called from another and is then at most
-    one message old.
+    One thread calls ``add`` and ``add_dropped``, one ``add_unwritable``; ``summary`` may be called from another and
+    is then at most one message old.
     """
 
     def __init__(self, expected_rate_hz: float | None = None, sequence_before: int | None = None) -> None:
@@ -73,6 +73,7 @@ class StreamStatistics:
         self._received = 0
         self._missing_stamps = 0
         self._dropped = 0
+        self._unwritable = 0
         self._out_of_order = 0
         self._first_ns: int | None = None
         self._last_ns = 0
@@ -117,6 +118,10 @@ class StreamStatistics:
     def add_dropped(self, count: int = 1) -> None:
         """Count messages that were received but refused by the queue."""
         self._dropped += count
+
+    def add_unwritable(self) -> None:
+        """Count a message that the queue took and that could not be written."""
+        self._unwritable += 1
 
     def add_frames_lost(self, count: int) -> None:
         """Count frames that the camera took and nobody published."""
@@ -163,7 +168,7 @@ class StreamStatistics:
             published=published,
             lost=max(0, published - self._received) if published is not None else 0,
             missing_stamps=self._missing_stamps,
-            dropped=self._dropped,
+            dropped=self._dropped + self._unwritable,
             out_of_order=self._out_of_order,
             first_stamp_ns=self._first_ns,
             last_stamp_ns=self._last_ns if self._first_ns is not None else None,

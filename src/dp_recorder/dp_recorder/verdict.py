@@ -1,6 +1,6 @@
 """Whether an episode may be trusted, judged from counts rather than impressions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dp_recorder.episode import NO_OUTCOME, UNLABELLED
@@ -31,12 +31,14 @@ def judge(
     *,
     outcome: str = "",
     simulated: bool = False,
+    span_ns: tuple[int, int] | None = None,
+    unwritable: Mapping[int, str] | None = None,
 ) -> Verdict:
     """Judge an episode.
 
     Bad: the bag is incomplete (write failure, queue overflow, a required stream that never came).
-    Suspect: messages were lost or came out of order; a required stream paused for longer than a policy may bridge,
-    or came unevenly, or by a clock that is not ours; nobody said how the episode ended.
+    Suspect: messages were lost or came out of order; a required stream paused for longer than a policy may bridge, at
+    the beginning and the end, too, or came unevenly, or by a clock that is not ours; nobody said how the episode ended.
 
     Args:
         streams: What was to be recorded.
@@ -44,15 +46,19 @@ def judge(
         failure: Why writing failed; None if it did not.
         outcome: The episode's label, one of ``OUTCOMES``; empty if that is not to be judged.
         simulated: Receipts are by /clock, so that delays say nothing about the publishers' clocks.
+        span_ns: Begin and end of the episode, clock of the stamps, ns; None where they are not known.
+        unwritable: Why messages of a stream, by its index, could not be written although the queue took them.
     """
     bad: list[str] = [failure] if failure else []
     suspect: list[tuple[float, str]] = []
-    for stream, summary in zip(streams, summaries, strict=True):
+    for index, (stream, summary) in enumerate(zip(streams, summaries, strict=True)):
         if summary.dropped:
-            bad.append(f"{stream.topic}: {summary.dropped} messages dropped, the queue was full")
+            why = (unwritable or {}).get(index, "the queue was full")
+            bad.append(f"{stream.topic}: {summary.dropped} messages dropped, {why}")
         if stream.required and summary.received == 0:
             bad.append(f"{stream.topic}: nothing received")
-        suspect.extend((share, f"{stream.topic}: {text}") for share, text in _doubts(stream, summary, simulated))
+        doubts_here = _doubts(stream, summary, simulated) + _silences(stream, summary, span_ns)
+        suspect.extend((share, f"{stream.topic}: {text}") for share, text in doubts_here)
     if outcome == UNLABELLED:
         suspect.append((0.0, NO_OUTCOME))
     doubts = tuple(text for _, text in sorted(suspect, key=lambda doubt: -doubt[0]))
@@ -90,6 +96,22 @@ def _doubts(stream: RecordedStream, summary: StreamSummary, simulated: bool) -> 
     if not simulated and (text := clock_problem(summary.delay_s, allowed_s)):
         doubts.append((abs(summary.delay_s) / (allowed_s or 1.0), text))
     return doubts
+
+
+def _silences(
+    stream: RecordedStream, summary: StreamSummary, span_ns: tuple[int, int] | None
+) -> list[tuple[float, str]]:
+    """Pauses that no interval between stamps shows: before the first message and after the last."""
+    allowed_s, first_ns, last_ns = stream.max_age_s, summary.first_stamp_ns, summary.last_stamp_ns
+    if span_ns is None or not stream.required or allowed_s is None or first_ns is None or last_ns is None:
+        return []
+    if clock_problem(summary.delay_s, None):
+        return []  # of another clock, and complained of
+    late_s = (first_ns - span_ns[0]) / 1e9
+    early_s = (span_ns[1] - last_ns) / 1e9 - max(0.0, summary.delay_s)
+    limit_s = allowed_s + (1.0 / stream.rate_hz if stream.rate_hz else 0.0)
+    parts = (("first", late_s), ("last", early_s))
+    return [(s / allowed_s, f"nothing in the {part} {s:.2f} s") for part, s in parts if s > limit_s]
 
 
 def clock_problem(delay_s: float, max_age_s: float | None) -> str:

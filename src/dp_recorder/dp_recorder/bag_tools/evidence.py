@@ -89,7 +89,14 @@ class BagEvidence:
         if not self.streams:
             reasons = [] if failure is None else [failure]
             return Verdict(BAD, (*reasons, "no contract to judge by"))
-        return judge(self.streams, self.summaries(), failure, outcome=self._outcome, simulated=self._simulated)
+        return judge(
+            self.streams,
+            self.summaries(),
+            failure,
+            outcome=self._outcome,
+            simulated=self._simulated,
+            span_ns=(self.first_ns, self.last_ns) if self.first_ns is not None else None,
+        )
 
     def describe_streams(self) -> dict[str, Any]:
         """Statistics as ``episode.json`` carries them."""
