@@ -23,10 +23,15 @@ def topic(name: str, type_name: str = "geometry_msgs/msg/PoseStamped") -> BagTop
         ("/joint_trajectory_controller/joint_trajectory", "trajectory_msgs/msg/JointTrajectory"),
         ("/anything", "trajectory_msgs/msg/JointTrajectory"),
         ("/target_frame", "geometry_msgs/msg/PoseStamped"),
+        ("/servo_node/pose_target_cmds", "geometry_msgs/msg/PoseStamped"),
+        ("/servo_node/delta_twist_cmds", "geometry_msgs/msg/TwistStamped"),
+        ("/base/cmd_vel_unstamped", "geometry_msgs/msg/TwistStamped"),
+        ("/cartesian_impedance/equilibrium_pose", "geometry_msgs/msg/PoseStamped"),
+        ("/drive", "geometry_msgs/msg/Twist"),
     ],
 )
 def test_what_may_move_a_robot_is_known(name, type_name):
-    assert moves_a_robot(topic(name, type_name))
+    assert moves_a_robot(name, type_name)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +39,11 @@ def test_what_may_move_a_robot_is_known(name, type_name):
     ["/robot/ee_pose", "/camera/front/color/image_raw", "/control/command_state", "/control/chunk_report", "/tf"],
 )
 def test_what_only_reports_is_played(name):
-    assert not moves_a_robot(topic(name))
+    assert not moves_a_robot(name, "geometry_msgs/msg/PoseStamped")
 
 
 def test_a_plan_that_nobody_obeys_is_played():
-    assert not moves_a_robot(topic("/policy/dry_run_chunk", "dp_msgs/msg/Report"))
+    assert not moves_a_robot("/policy/dry_run_chunk", "dp_msgs/msg/ActionChunk")
 
 
 TOPICS = {name: topic(name) for name in ("/robot/ee_pose", "/robot/target_pose", "/camera/a", "/camera/b", "/clock")}
@@ -57,6 +62,22 @@ def test_commands_are_left_out_unless_asked_for():
     assert "/robot/target_pose" in played and refused == []
     with pytest.raises(BagError, match="/robot/target_pose may move a robot; add --with-commands"):
         names(PlayFilter(topics=["/robot/target_pose"]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"remap": {"/robot/ee_pose": "/target_pose"}}, "/robot/ee_pose as /target_pose may move a robot"),
+        ({"remap": {"/robot/ee_pose": "left/robot/target_pose"}}, "as /left/robot/target_pose may move"),
+        ({"topics": ["/twist"], "namespace": "teleop"}, "/twist as /teleop/twist may move a robot"),
+        ({"remap": {"/policy/dry_run_chunk": "/policy/chunk"}}, "/policy/dry_run_chunk as /policy/chunk may move"),
+    ],
+)
+def test_a_new_name_makes_no_command_of_what_was_none(wanted, message):
+    topics = TOPICS | {name: topic(name) for name in ("/twist", "/policy/dry_run_chunk")}
+    with pytest.raises(BagError, match=message):
+        names(PlayFilter(**wanted), topics)
+    assert names(PlayFilter(**wanted, with_commands=True), topics)[1] == []
 
 
 def test_names_and_patterns_choose_and_rename():

@@ -11,14 +11,17 @@ from dp_recorder.recorded_streams import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE
 #: Names of this stack, and of common drivers and controllers, that somebody may obey.
 _COMMANDS = re.compile(
     r"(^|/)(robot/target_pose|gripper/command|policy/chunk|teleop/[^/]+|spacenav/[^/]+|joy|recorder/operator_command"
-    r"|[^/]*(cmd_vel|target_(pose|frame|joint|wrench|twist)|joint_trajectory|commands?|goal|setpoint|reference)"
-    r"(/.*)?)$"
+    r"|([^/]*_)?cmds?(_[^/]*)?(/.*)?"
+    r"|[^/]*((target|desired|equilibrium)_(pose|frame|joint|wrench|twist)|joint_trajectory|commands?|goal|setpoint"
+    r"|reference)(/.*)?)$"
 )
 #: What only reports what was commanded.
 _REPORTS = re.compile(r"(^|/)control/(command_state|chunk_report)$")
 _COMMAND_TYPES = frozenset(
     {
         "trajectory_msgs/msg/JointTrajectory",
+        "trajectory_msgs/msg/MultiDOFJointTrajectory",
+        "geometry_msgs/msg/Twist",
         "control_msgs/msg/JointJog",
         "ackermann_msgs/msg/AckermannDrive",
         "dp_msgs/msg/ActionChunk",
@@ -70,11 +73,11 @@ class PlayFilter:
     clock: bool = False
 
 
-def moves_a_robot(topic: BagTopic) -> bool:
-    """Whether somebody on the topic may obey."""
-    if _REPORTS.search(topic.name) or any(topic.name.endswith(f"/{name}") for name in _HARMLESS):
+def moves_a_robot(name: str, type_name: str) -> bool:
+    """Whether somebody on a topic of this full name and type may obey."""
+    if _REPORTS.search(name) or any(name.endswith(f"/{harmless}") for harmless in _HARMLESS):
         return False
-    return topic.type_name in _COMMAND_TYPES or bool(_COMMANDS.search(topic.name))
+    return type_name in _COMMAND_TYPES or bool(_COMMANDS.search(name))
 
 
 def select_topics(topics: Mapping[str, BagTopic], wanted: PlayFilter) -> tuple[list[PlayedTopic], list[str]]:
@@ -88,8 +91,8 @@ def select_topics(topics: Mapping[str, BagTopic], wanted: PlayFilter) -> tuple[l
         What is played, and the names of command topics that are left out.
 
     Raises:
-        BagError: If a name matches nothing, a command is asked for by name without leave, two topics would get the
-            same name, or nothing remains.
+        BagError: If a name matches nothing, a command is asked for by name without leave, or a topic would become one
+            by its new name, two topics would get the same name, or nothing remains.
     """
     for pattern in (*wanted.topics, *wanted.exclude, *wanted.remap):
         if not any(_matches(name, [pattern]) for name in topics):
@@ -100,19 +103,29 @@ def select_topics(topics: Mapping[str, BagTopic], wanted: PlayFilter) -> tuple[l
         if (not wanted.topics or _matches(name, wanted.topics)) and not _matches(name, wanted.exclude)
     ]
     chosen = [topic for topic in chosen if not (wanted.clock and topic.name == _CLOCK)]
-    refused = [] if wanted.with_commands else [topic.name for topic in chosen if moves_a_robot(topic)]
-    for name in refused:
-        if name in wanted.topics:
-            raise BagError(f"{name} may move a robot; add --with-commands if nothing that listens can do harm")
-    played = [_played(topic, wanted) for topic in chosen if topic.name not in refused]
+    played = [_played(topic, wanted) for topic in chosen]
+    refused = [] if wanted.with_commands else [topic for topic in played if _obeyed(topic)]
+    for topic in refused:
+        name = topic.source.name
+        if name in wanted.topics or name in wanted.remap:
+            as_name = "" if topic.name == name else f" as {topic.name}"
+            raise BagError(f"{name}{as_name} may move a robot; add --with-commands if nothing that listens can do harm")
+    played = [topic for topic in played if topic not in refused]
+    left_out_names = [topic.source.name for topic in refused]
     if not played:
-        left_out = f"; left out because they may move a robot: {', '.join(refused)}" if refused else ""
+        left_out = f"; left out because they may move a robot: {', '.join(left_out_names)}" if refused else ""
         raise BagError(f"no topics left to play{left_out}")
     names = [topic.name for topic in played]
     for name in names:
         if names.count(name) > 1:
             raise BagError(f"two topics would be published as {name}; give one another name with --remap")
-    return played, refused
+    return played, left_out_names
+
+
+def _obeyed(topic: PlayedTopic) -> bool:
+    """By what was recorded, or under its new name: a measured pose that is published as a target is one."""
+    recorded = moves_a_robot(topic.source.name, topic.source.type_name)
+    return recorded or moves_a_robot(topic.name, topic.type_name)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
