@@ -199,3 +199,15 @@ def test_qos_is_what_was_offered(reliabilities, durabilities, expected):
     source = BagTopic("/a", "a/msg/B", "", "ros2msg", "", yaml.safe_dump(profiles), 1)
     found = recorded_qos(PlayedTopic(source, "/a", "a/msg/B"))
     assert (found.reliability.name, found.durability.name, found.depth) == expected
+
+
+def test_a_topic_that_another_node_publishes_is_occupied(listener, tmp_path):
+    write_poses(tmp_path / "poses")
+    bag = BagReader(tmp_path / "poses")
+    topics, _ = select_topics(bag.topic_details, PlayFilter(namespace=listener.namespace))
+    player = BagPlayer(listener.player_node, bag, topics, PlaySettings())
+    again = BagPlayer(listener.player_node, bag, topics, PlaySettings())
+    assert again.occupied(0.2) == []  # the bag before it was played by the same node
+    publisher = listener.node.create_publisher(PoseStamped, f"/{listener.namespace}/pose", RELIABLE)
+    assert player.occupied(30.0) == [f"/{listener.namespace}/pose"]
+    listener.node.destroy_publisher(publisher)

@@ -22,6 +22,8 @@ from dp_bringup.results import write_results
 
 #: So long a reliable publisher gets to hand over what it has sent before it goes, s.
 _HAND_OVER_S = 0.5
+#: So long a live cell is looked for before anything is published, s.
+_LOOK_AROUND_S = 0.5
 
 
 def play_bags(args: argparse.Namespace) -> int:
@@ -63,6 +65,11 @@ def _play(
     if refused:
         print(f"left out, for they may move a robot (--with-commands plays them): {', '.join(refused)}")
     player = BagPlayer(node, bag, topics, settings)
+    if not wanted.with_commands and (occupied := player.occupied(_LOOK_AROUND_S)):
+        raise CommandError(
+            f"{', '.join(occupied)}: published by another node at this moment; whoever acts on it, a robot too, would "
+            "act on the recording. Play under other names (--namespace replay), or add --with-commands"
+        )
     unheard: list[str] = []
     if wait_s is not None:
         print(f"waiting for subscribers of {len(topics)} topics, {wait_s:g} s at most", flush=True)

@@ -81,7 +81,8 @@ ACTIONS = {
     ),
     "play": (
         "publish a bag with the timing and QoS it was recorded with",
-        "What may move a robot (targets, commands, chunks, teleop) is left out unless --with-commands.\n"
+        "What may move a robot (targets, commands, chunks, teleop) is left out unless --with-commands, and nothing is\n"
+        "played under a name that another node publishes, such as the pose of a live robot.\n"
         "In a terminal: space pauses, right arrow plays one message, q ends.\n"
         "Exit status: 0 played, 1 something was not published or --wait found nobody, 2 refused.",
         "playing",
@@ -170,7 +171,9 @@ def _configure_play(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pause", action="store_true", help="begin paused; space goes on")
     parser.add_argument("--wait", metavar="S", type=float, help="first wait so long for subscribers of every topic, s")
     parser.add_argument("--raw-images", action="store_true", help="publish recorded JPEG pictures as raw ones")
-    parser.add_argument("--with-commands", action="store_true", help="also play topics that may move a robot")
+    parser.add_argument(
+        "--with-commands", action="store_true", help="also play what may move a robot, and beside live publishers"
+    )
 
 
 _ARGUMENTS: dict[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -99,6 +99,7 @@ class BagPlayer:
         Raises:
             BagError: If a message type is not installed, or the start lies behind the end of the bag.
         """
+        self._node = node
         self._bag = bag
         self._settings = settings
         self._topics = {topic.source.name: topic for topic in topics}
@@ -125,6 +126,22 @@ class BagPlayer:
             for name, publisher in self._publishers.items()
             if publisher.get_subscription_count() == 0
         ]
+
+    def occupied(self, timeout_s: float) -> list[str]:
+        """Names that another node publishes; looks for so long at most, since it takes a moment to hear of others."""
+        own = self._node.get_name(), self._node.get_namespace()
+        names = [publisher.topic_name for publisher in (*self._publishers.values(), self._clock) if publisher]
+        until = time.monotonic() + timeout_s
+        while True:
+            found = [
+                name
+                for name in names
+                for info in self._node.get_publishers_info_by_topic(name)
+                if (info.node_name, info.node_namespace) != own
+            ]
+            if found or time.monotonic() > until:
+                return list(dict.fromkeys(found))
+            time.sleep(0.02)
 
     def wait_for_subscribers(self, timeout_s: float, stopped: Callable[[], bool] = lambda: False) -> list[str]:
         """Wait until every topic is listened to; returns those that still are not when time is up."""
