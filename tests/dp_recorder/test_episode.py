@@ -84,3 +84,15 @@ def test_a_label_ends_the_doubt_that_there_was_none(tmp_path):
     set_outcome(second, "success")
     assert (read_episode_file(first)["verdict"], read_episode_file(first)["reasons"]) == ("good", [])
     assert (read_episode_file(second)["verdict"], read_episode_file(second)["reasons"]) == ("suspect", ["camera: gap"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"\xff\x00", "not valid JSON"), (b"[]", "no description of an episode"), (b"{}", "is not closed yet")],
+)
+def test_a_damaged_description_is_named_and_left_alone(tmp_path, content, message):
+    folder = closed_episode(tmp_path)
+    (folder / "episode.json").write_bytes(content)
+    with pytest.raises(EpisodeError, match=message):
+        set_outcome(folder, "success", "note")
+    assert (folder / "episode.json").read_bytes() == content

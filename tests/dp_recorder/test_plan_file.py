@@ -119,6 +119,9 @@ def test_progress_is_resumed_from_what_lies_in_the_directory(tmp_path):
     episode(tmp_path, "episode_0007_place", 99)
     (tmp_path / "episode_0008_place").mkdir()
     (tmp_path / "episode_0008_place" / "episode.json").write_text("{")
+    for number, damaged in ((9, b"\xff\x00"), (10, b"[1]")):
+        (tmp_path / f"episode_{number:04d}_place").mkdir()
+        (tmp_path / f"episode_{number:04d}_place" / "episode.json").write_bytes(damaged)
     progress = read_progress(PLAN, tmp_path)
     assert progress.item == 2 and progress.done == 2 and progress.is_done(1) and progress.is_done(3)
     assert read_progress(PLAN, tmp_path / "not_there").item == 1

@@ -121,8 +121,8 @@ class BagReader:
             if path.is_file():
                 return dict(json.loads(path.read_text(encoding="utf-8")))
             return dict(json.loads(self._metadata["episode"][EPISODE_FILE]))
-        except json.JSONDecodeError as error:
-            raise BagError(f"{path} is not valid JSON: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise BagError(f"{path} is not valid JSON, or describes no episode: {error}") from error
         except KeyError as error:
             raise BagError(f"{self.folder} has no {EPISODE_FILE}, and nothing embedded says what it is") from error
 

@@ -107,15 +107,17 @@ def read_episode_file(folder: Path) -> dict[str, Any]:
     """Read ``episode.json``.
 
     Raises:
-        EpisodeError: If it is missing or not JSON; names the file.
+        EpisodeError: If it is missing, not JSON, or says nothing of an episode; names the file.
     """
     path = folder / EPISODE_FILE
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise EpisodeError(f"{folder} is not an episode: it has no {EPISODE_FILE}") from error
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise EpisodeError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise EpisodeError(f"{path} holds no description of an episode; see dp bag repair")
     return content
 
 
@@ -136,7 +138,7 @@ def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
     if outcome not in OUTCOMES:
         raise EpisodeError(f"outcome {outcome!r} is none of {', '.join(OUTCOMES)}")
     description = read_episode_file(folder)
-    if description["state"] != "closed":
+    if description.get("state") != "closed":
         raise EpisodeError(f"{folder.name} is not closed yet")
     description["outcome"] = outcome
     if outcome != UNLABELLED and NO_OUTCOME in description.get("reasons", ()):
@@ -145,7 +147,7 @@ def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
         if not description["reasons"]:
             description["verdict"] = "good"
     if note:
-        description["note"] = f"{description['note']}; {note}" if description["note"] else note
+        description["note"] = f"{description['note']}; {note}" if description.get("note") else note
     write_episode_file(folder, description)
     return _place(folder, outcome)
 
