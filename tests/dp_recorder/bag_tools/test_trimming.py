@@ -6,6 +6,9 @@ from dp_dataset.bag_reader import BagError, BagReader
 from dp_recorder.bag_tools.checking import check_bag
 from dp_recorder.bag_tools.repairing import repair_bag
 from dp_recorder.bag_tools.trimming import trim_bag
+from dp_recorder.bag_writer import BagWriter, OfferedQos
+from dp_recorder.episode import EpisodeRequest, write_episode_file
+from dp_recorder.type_definitions import load_type_definition
 
 from .conftest import messages_of, pose
 
@@ -47,6 +50,28 @@ def test_latched_messages_from_before_the_cut_stay(poses, tmp_path):
     assert [bytes(entry.data) for entry in entries] == [pose(1), *(pose(index) for index in range(20, 26))]
     assert entries[0].topic == "/latched"
     assert (entries[0].log_time_ns, entries[0].publish_time_ns) == (3 * 10**9, 11 * 10**8)
+
+
+def test_latched_messages_from_before_the_cut_are_counted(tmp_path, contract):
+    source = tmp_path / "episode_0001_place"
+    request = EpisodeRequest(tmp_path, "place", contract=contract.to_dict(), contract_hash=contract.hash)
+    source.mkdir()
+    write_episode_file(source, request.describe(source.name, 0) | {"state": "closed"})
+    writer = BagWriter(source)
+    definition = load_type_definition("sensor_msgs/msg/CameraInfo")
+    latched = OfferedQos("keep_last", 1, "reliable", "transient_local")
+    channels = [
+        writer.add_topic("/camera/front/color/camera_info", definition, [latched]),
+        writer.add_topic("/other", load_type_definition("geometry_msgs/msg/PoseStamped")),
+    ]
+    for index in range(20):
+        writer.write(channels[index > 0], pose(index), index * 10**8, index * 10**8, index + 1)
+    writer.close()
+    result = trim_bag(source, start_s=1.0, end_s=1.5)
+    assert result.message_count == 7 and len(messages_of(result.folder)) == 7
+    told = json.loads((result.folder / "episode.json").read_text())["streams"]
+    assert told["camera/front/color/camera_info"]["received"] == 1
+    assert not [f for f in check_bag(result.folder).findings if "says" in f.what]
 
 
 def test_in_place_keeps_the_old_file(poses):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +156,12 @@ class _Trimming:
 
     def run(self, out: Path | None, in_place: bool) -> Trim:
         bag = self._bag
-        evidence = BagEvidence(self._episode or {})
+        evidence, latched = BagEvidence(self._episode or {}), self._latched()
+        for entry in latched:
+            evidence.add(entry)
         for entry in self._within():
             evidence.add(entry)
-        if not evidence.message_count:
+        if evidence.message_count == len(latched):
             raise BagError(f"{bag.folder}: no messages in the span to keep")
         target = bag.folder if in_place else self._new_folder(out)
         description = self._describe(target.name, evidence) if self._episode is not None else None
@@ -168,9 +171,9 @@ class _Trimming:
             records["episode"] = {EPISODE_FILE: json.dumps(description)}
             custom["episode_id"] = target.name
         if in_place:
-            replace_bag(bag, self._messages(), custom_data=custom, embedded=records)
+            replace_bag(bag, chain(latched, self._within()), custom_data=custom, embedded=records)
         else:
-            self._write_new(target, description, custom, records)
+            self._write_new(target, chain(latched, self._within()), description, custom, records)
         if description is not None:
             write_episode_file(target, description)
         if in_place:
@@ -187,6 +190,7 @@ class _Trimming:
     def _write_new(
         self,
         target: Path,
+        messages: Iterator[RawMessage],
         description: dict[str, Any] | None,
         custom: dict[str, str],
         records: dict[str, dict[str, str]],
@@ -195,7 +199,7 @@ class _Trimming:
             if description is not None:
                 # Killed from here on, the folder tells that it is unfinished.
                 write_episode_file(target, description | {"state": "trimming"})
-            copy_bag(self._bag, self._messages(), target, custom_data=custom, embedded=records)
+            copy_bag(self._bag, messages, target, custom_data=custom, embedded=records)
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
             raise
@@ -207,16 +211,14 @@ class _Trimming:
     def _within(self) -> Iterator[RawMessage]:
         return self._bag.read_raw(start_ns=self._start_ns, end_ns=self._end_ns + 1, on_progress=self._on_progress)
 
-    def _messages(self) -> Iterator[RawMessage]:
-        """What a late subscriber would have been told at the cut, then everything within it."""
+    def _latched(self) -> list[RawMessage]:
+        """What a late subscriber would have been told at the cut."""
         latched = [topic.name for topic in self._bag.topic_details.values() if is_latched(topic)]
         last: dict[str, RawMessage] = {}
         if latched:
             for entry in self._bag.read_raw(latched, end_ns=self._start_ns):
                 last[entry.topic] = entry._replace(data=memoryview(bytes(entry.data)))
-        for entry in last.values():
-            yield entry._replace(log_time_ns=self._start_ns)
-        yield from self._within()
+        return [entry._replace(log_time_ns=self._start_ns) for entry in last.values()]
 
     def _describe(self, name: str, evidence: BagEvidence) -> dict[str, Any]:
         episode = dict(self._episode or {})
