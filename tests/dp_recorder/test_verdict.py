@@ -93,3 +93,22 @@ def test_a_stream_that_ends_early_or_begins_late_is_doubtful(span_s, reason):
     verdict = judge([REQUIRED, OPTIONAL], [summary(), summary()], None, span_ns=span_ns)
     assert verdict.reasons == (() if reason is None else (reason,))
     assert judge([REQUIRED], [summary(delay_s=-7200.0)], None, span_ns=span_ns).level == "suspect"
+
+
+@pytest.mark.parametrize(
+    ("period_ms", "count", "reasons"),
+    [
+        (10, 300, ()),
+        (11, 300, ()),
+        (15, 300, ("robot/ee_pose: 66.7 Hz, the contract asks for 100 Hz",)),
+        (5, 600, ("robot/ee_pose: 200.0 Hz, the contract asks for 100 Hz",)),
+        (15, 100, ()),
+    ],
+)
+def test_an_even_stream_of_another_rate_is_doubtful(period_ms, count, reasons):
+    statistics = StreamStatistics(100.0)
+    for index in range(count):
+        statistics.add(index * period_ms * 1_000_000, index + 1, 10)
+    assert judge([REQUIRED], [statistics.summary()], None).reasons == reasons
+    relaxed = judge([REQUIRED], [statistics.summary()], None, simulated=True).reasons
+    assert relaxed == (() if period_ms == 15 else reasons)

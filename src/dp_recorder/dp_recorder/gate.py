@@ -6,13 +6,8 @@ from collections.abc import Sequence
 
 from dp_recorder.live_health import StreamHealth
 from dp_recorder.recorded_streams import RecordedStream
-from dp_recorder.verdict import FUTURE_S, clock_problem
+from dp_recorder.verdict import FUTURE_S, HIGHEST_RATE, clock_problem, lowest_rate
 
-#: Share of the contract's rate that a stream must reach, and must not exceed.
-LOWEST_RATE = 0.9
-HIGHEST_RATE = 1.5
-#: In simulation a busy machine lets control miss ticks, which is no fault of the cell.
-LOWEST_SIMULATED_RATE = 0.6
 #: Time over which the gate measures rates, s.
 GATE_WINDOW_S = 1.5
 #: What of that must have been received before a rate is believed, s; at least three periods.
@@ -43,7 +38,7 @@ def stream_problem(
         return "its stamps stand still while messages come: a frozen clock or a repeated sample"
     if problem := _late(stream, health, now_ns, simulated, patience_s):
         return problem
-    return _off_rate(stream, health, LOWEST_SIMULATED_RATE if simulated else LOWEST_RATE)
+    return _off_rate(stream, health, lowest_rate(simulated))
 
 
 def _late(stream: RecordedStream, health: StreamHealth, now_ns: int, simulated: bool, patience_s: float) -> str:

@@ -12,6 +12,13 @@ SUSPECT = "suspect"
 BAD = "bad"
 #: A stream's jitter is doubtful above half its period, and above this in any case, s.
 JITTER_FLOOR_S = 0.02
+#: Share of the contract's rate that a stream must reach, and must not exceed.
+LOWEST_RATE = 0.9
+HIGHEST_RATE = 1.5
+#: In simulation a busy machine lets control miss ticks, which is no fault of the cell.
+LOWEST_SIMULATED_RATE = 0.6
+#: A mean rate is believed over this time, s.
+_RATE_SPAN_S = 2.0
 #: A stamp may lie this far after its receipt (clocks of two machines), s.
 FUTURE_S = 0.02
 
@@ -38,7 +45,8 @@ def judge(
 
     Bad: the bag is incomplete (write failure, queue overflow, a required stream that never came).
     Suspect: messages were lost or came out of order; a required stream paused for longer than a policy may bridge, at
-    the beginning and the end, too, or came unevenly, or by a clock that is not ours; nobody said how the episode ended.
+    the beginning and the end, too, or came unevenly, at another rate, or by a clock that is not ours; nobody said how
+    the episode ended.
 
     Args:
         streams: What was to be recorded.
@@ -67,6 +75,11 @@ def judge(
     return Verdict(SUSPECT if doubts else GOOD, doubts)
 
 
+def lowest_rate(simulated: bool) -> float:
+    """Share of the contract's rate that a stream must reach."""
+    return LOWEST_SIMULATED_RATE if simulated else LOWEST_RATE
+
+
 def jitter_limit_s(rate_hz: float) -> float:
     """Jitter (99th percentile of |interval - period|) above which a stream is doubtful, s."""
     return max(0.5 / rate_hz, JITTER_FLOOR_S)
@@ -86,6 +99,8 @@ def _doubts(stream: RecordedStream, summary: StreamSummary, simulated: bool) -> 
     if summary.out_of_order:
         share = 100.0 * summary.out_of_order / summary.received
         doubts.append((share, f"{summary.out_of_order} stamps not after their predecessor"))
+    if stream.rate_hz and (share := _off_rate(stream.rate_hz, summary, simulated)) > 1.0:
+        doubts.append((share, f"{summary.rate_hz:.1f} Hz, the contract asks for {stream.rate_hz:g} Hz"))
     allowed_s = stream.max_age_s
     if allowed_s is not None and summary.max_gap_s > allowed_s:
         text = f"gap of {summary.max_gap_s:.3f} s between stamps, allowed {allowed_s:.3f} s"
@@ -96,6 +111,17 @@ def _doubts(stream: RecordedStream, summary: StreamSummary, simulated: bool) -> 
     if not simulated and (text := clock_problem(summary.delay_s, allowed_s)):
         doubts.append((abs(summary.delay_s) / (allowed_s or 1.0), text))
     return doubts
+
+
+def _off_rate(rate_hz: float, summary: StreamSummary, simulated: bool) -> float:
+    """Multiple by which a rate is too high or too low, 1 where it is not.
+
+    No gap and no jitter shows it, of a camera that exposes for longer than its period for example.
+    """
+    first_ns, last_ns = summary.first_stamp_ns or 0, summary.last_stamp_ns or 0
+    share = summary.rate_hz / rate_hz
+    believed = last_ns - first_ns >= _RATE_SPAN_S * 1e9 and share > 0.0
+    return max(share, 1.0 / share) if believed and not lowest_rate(simulated) <= share <= HIGHEST_RATE else 1.0
 
 
 def _silences(
