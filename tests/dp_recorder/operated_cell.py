@@ -38,6 +38,9 @@ class OperatedCell(Cell):
                 raise SystemExit("the recorder did not see every stream at its rate")
             self.run_ticks(20)
         self.run_ticks(160)  # the gate's window, so that a start need not wait
+        deadline = time.monotonic() + 10.0
+        while self.episode_states and self.state.warnings and time.monotonic() < deadline:
+            self.run_ticks(5)  # what was said last may be half a second old
 
     @property
     def state(self) -> EpisodeState:
