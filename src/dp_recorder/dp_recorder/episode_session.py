@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from rclpy.serialization import deserialize_message
 
@@ -106,25 +105,24 @@ class EpisodeSession:
         Raises:
             OSError, ValueError, LookupError: its folder or bag cannot be made; nothing is open then.
         """
-        started: list[EpisodeWriter] = []
+        # Made before the streams are handed over: a slow disk must not keep them from being received.
+        episode = EpisodeWriter(
+            request,
+            self._streams,
+            self._receiver.now_ns(),
+            offered_qos=self._receiver.offered_qos,
+            queue=MessageQueue(max_bytes=self._queue_bytes),
+            compression=self._compression,
+        )
 
-        def build(sequences: Any) -> _Both:
-            episode = EpisodeWriter(
-                request,
-                self._streams,
-                self._receiver.now_ns(),
-                sequences_before=sequences,
-                offered_qos=self._receiver.offered_qos,
-                queue=MessageQueue(max_bytes=self._queue_bytes),
-                compression=self._compression,
-            )
-            started.append(episode)
+        def begin(sequences: Sequence[int | None]) -> _Both:
+            episode.begin(sequences, self._receiver.now_ns())
             return _Both(self.health, episode)
 
         self.refused = 0
-        self._receiver.attach(build, self._on_refused)
-        self.episode = started[0]
-        return started[0]
+        self._receiver.attach(begin, self._on_refused)
+        self.episode = episode
+        return episode
 
     def close_soon(self, outcome: str, note: str) -> None:
         """Begin to close the open episode; ``on_closed`` says when it is done."""
@@ -138,8 +136,8 @@ class EpisodeSession:
             try:
                 self._receiver.settle()
                 self._watch()
-                self._compare_counts(episode, scene)
-                self._closed = episode.close(outcome, ended_ns, note)
+                notes = filter(None, (note, self._compare(episode, scene)))
+                self._closed = episode.close(outcome, ended_ns, "; ".join(notes))
             except BaseException as error:
                 self._failure = error
             self._on_closed()
@@ -177,6 +175,14 @@ class EpisodeSession:
 
     def _on_refused(self, count: int) -> None:
         self.refused += count
+
+    def _compare(self, episode: EpisodeWriter, scene: bytes | None) -> str:
+        """Compare the counts of both ends; why that was not possible, or nothing: it must not keep an episode open."""
+        try:
+            self._compare_counts(episode, scene)
+        except Exception as error:
+            return f"counts of the publishers not compared: {type(error).__name__}: {error}"
+        return ""
 
     def _compare_counts(self, episode: EpisodeWriter, scene: bytes | None) -> None:
         """Hold the counters of the publishers against what was received."""

@@ -106,6 +106,17 @@ class EpisodeWriter:
             on_unwritable=self._on_unwritable,
         )
 
+    def begin(self, sequences: Sequence[int | None], started_ns: int) -> None:
+        """Say that the episode begins now, not when its files were made; before the first ``put``.
+
+        Args:
+            sequences: Counter of each stream's publisher, None where not known.
+            started_ns: Start, ROS clock, ns.
+        """
+        for statistics, sequence in zip(self.statistics, sequences, strict=True):
+            statistics.begin_after(sequence)
+        self.started_ns = self._description["started_ns"] = started_ns
+
     def _create_bag(self, compression: str) -> BagWriter:
         write_episode_file(self.folder, self._description)
         sync_folder(self.folder.parent)

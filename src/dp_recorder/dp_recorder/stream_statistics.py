@@ -66,8 +66,9 @@ class StreamStatistics:
         self._period_ns = round(NANOSECONDS / expected_rate_hz) if expected_rate_hz else 0
         self._jitter = DurationHistogram()
         self._delay = DurationHistogram()
-        self._sequence_base = sequence_before
-        self._sequence_last = sequence_before
+        self._sequence_base: int | None = None
+        self._sequence_last: int | None = None
+        self.begin_after(sequence_before)
         self._published_closed = 0
         self._counter_known = True
         self._received = 0
@@ -134,6 +135,10 @@ class StreamStatistics:
         """
         if self._counter_known and self._sequence_last is not None and sequence > self._sequence_last:
             self._sequence_last = sequence
+
+    def begin_after(self, sequence: int | None) -> None:
+        """Set the publisher's counter before the first message that counts; only before the first ``add``."""
+        self._sequence_base = self._sequence_last = sequence
 
     def publisher_ambiguous(self) -> None:
         """Stop trusting the counter: several publishers send on this topic."""
