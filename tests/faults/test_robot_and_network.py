@@ -21,6 +21,7 @@ def test_a_stall_while_a_policy_drives_plays_nothing_of_the_past(cell, planned, 
     did = planned.reaction()
     assert cell.trigger("resume").success
     cell.plan = None
+    cell.pause(0.1)  # a plan that is being sent at this moment is a new one
     cell.ask_mode(CommandState.POLICY)
     cell.pause(0.3)
     assert cell.at_rest(), "a plan from before the fault is executed"
