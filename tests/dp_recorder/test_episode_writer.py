@@ -117,7 +117,8 @@ def test_an_unknown_outcome_leaves_the_episode_open(tmp_path):
     assert writer.close("success", 0).summaries[0].received == 1
 
 
-def test_a_close_that_ctrl_c_interrupted_ends_as_first_asked(tmp_path, monkeypatch):
+@pytest.mark.parametrize("inside", ["RoomForText.replace", "place_episode"])
+def test_a_close_that_ctrl_c_interrupted_ends_as_first_asked(tmp_path, monkeypatch, inside):
     writer = EpisodeWriter(request(tmp_path), [JOINTS], 0)
     writer.put([joint_message(i) for i in range(5)])
 
@@ -125,10 +126,11 @@ def test_a_close_that_ctrl_c_interrupted_ends_as_first_asked(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("dp_recorder.episode_writer.write_episode_file", interrupted)
+        patch.setattr(f"dp_recorder.episode_writer.{inside}", interrupted)
         with pytest.raises(KeyboardInterrupt):
             writer.close("success", 50 * MS, "done")
     closed = writer.close("unlabelled", 99 * MS, "closed when the recorder was stopped")
+    assert not any("not written" in reason for reason in closed.verdict.reasons)
     content = json.loads((closed.folder / "episode.json").read_text())
     assert (content["state"], content["outcome"], content["note"]) == ("closed", "success", "seed=4; done")
     with AnyReader([closed.folder]) as bag:

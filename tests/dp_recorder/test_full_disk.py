@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from dp_recorder.atomic_file import RoomForText, write_text_atomically
 from dp_recorder.episode import EpisodeRequest
 from dp_recorder.episode_writer import EpisodeWriter
 from dp_recorder.message_queue import QueuedMessage
@@ -98,6 +99,21 @@ def check_bag(folder: Path) -> int:
     return len(stamps)
 
 
+def fill(disk: Path) -> int:
+    """Take all the room there is; returns the open file that has it."""
+    filler = os.open(disk / "filler", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(OSError, match="No space left"):
+        while True:
+            os.write(filler, bytes(MIB))
+    for size in (65536, 4096, 1):
+        try:
+            while os.write(filler, bytes(size)):
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+    return filler
+
+
 def digest(folder: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.iterdir()))).hexdigest()
 
@@ -129,20 +145,24 @@ def test_a_disk_that_is_full_when_the_episode_ends(small_disk):
     while bag.stat().st_size < 24 * PIXELS and time.monotonic() < deadline:
         time.sleep(0.01)
     put(writer, 24, 4)
-    filler = os.open(small_disk / "filler", os.O_WRONLY | os.O_CREAT)
-    with pytest.raises(OSError, match="No space left"):
-        while True:
-            os.write(filler, bytes(MIB))
-    for size in (65536, 4096, 1):
-        try:
-            while os.write(filler, bytes(size)):
-                pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    filler = fill(small_disk)
     closed = writer.close("success", 0)
     os.close(filler)
     assert closed.verdict.level == "bad" and "No space left" in closed.verdict.reasons[0]
     assert check_bag(closed.folder) >= 1
+
+
+def test_a_small_file_is_replaced_on_a_disk_without_room(small_disk):
+    path = small_disk / "episode.json"
+    write_text_atomically(path, "begun")
+    room = RoomForText(path, 20_000)
+    filler = fill(small_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_text_atomically(small_disk / "other", "x" * 4097)
+    room.replace("ended" * 3000)
+    os.close(filler)
+    assert path.read_text() == "ended" * 3000
+    assert sorted(file.name for file in small_disk.iterdir() if file.is_file()) == ["episode.json", "filler"]
 
 
 def test_a_file_that_may_not_grow(tmp_path):

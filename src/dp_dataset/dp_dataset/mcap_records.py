@@ -193,7 +193,9 @@ class McapRecords:
         rest = memoryview(b"")
         if opcode == CHUNK:
             file.seek(position + RECORD_HEADER.size)
-            rest = memoryview(file.read(min(size - position - RECORD_HEADER.size, LARGEST_CHUNK_BYTES)))
+            # Nothing is left where the file was cut inside the record's length, and zeros follow.
+            left = max(0, size - position - RECORD_HEADER.size)
+            rest = memoryview(file.read(min(left, LARGEST_CHUNK_BYTES)))
         yield from salvage(rest, position)
         what = "the file ends inside a chunk" if opcode == CHUNK else "the file ends inside a record"
         self._tell(McapDamage(what, position, size - position, claimed_span(rest), at_end=True))

@@ -12,7 +12,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 def stage_text(path: Path, text: str) -> Path:
     """Put what shall replace ``path`` on the disk beside it; returns the hidden file to rename."""
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = _beside(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -23,6 +23,49 @@ def stage_text(path: Path, text: str) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+class RoomForText:
+    """Room on the disk for replacing a small file later, even if the disk is full by then.
+
+    The blocks are taken now and overwritten in place then, so that no new ones are needed (but where the file system
+    never overwrites, as btrfs). What a killed process leaves goes with the next replacement of the file.
+    """
+
+    def __init__(self, path: Path, octets: int) -> None:
+        """Take the room.
+
+        Args:
+            path: The file that shall be replaced.
+            octets: Most bytes that will be needed.
+
+        Raises:
+            OSError: If there is no such room.
+        """
+        self._path = path
+        stage_text(path, " " * octets)
+
+    def replace(self, text: str) -> None:
+        """Replace the file in one step, on the disk when this returns. The room is for one time; then it is as any.
+
+        Raises:
+            OSError: If the disk refuses; the file is then as it was.
+        """
+        temporary = _beside(self._path)
+        if not temporary.exists():
+            write_text_atomically(self._path, text)
+            return
+        with temporary.open("r+", encoding="utf-8") as file:
+            file.write(text)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        sync_folder(self._path.parent)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
 
 
 def sync_folder(folder: Path) -> None:

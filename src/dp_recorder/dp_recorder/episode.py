@@ -100,7 +100,12 @@ def create_episode_folder(directory: Path, task: str) -> Path:
 
 def write_episode_file(folder: Path, description: Mapping[str, Any]) -> None:
     """Replace ``episode.json`` atomically."""
-    write_text_atomically(folder / EPISODE_FILE, json.dumps(description, indent=2) + "\n")
+    write_text_atomically(folder / EPISODE_FILE, episode_text(description))
+
+
+def episode_text(description: Mapping[str, Any]) -> str:
+    """``episode.json`` as text."""
+    return json.dumps(description, indent=2) + "\n"
 
 
 def read_episode_file(folder: Path) -> dict[str, Any]:
@@ -149,7 +154,7 @@ def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
     if note:
         description["note"] = f"{description['note']}; {note}" if description.get("note") else note
     write_episode_file(folder, description)
-    return _place(folder, outcome)
+    return place_episode(folder, outcome)
 
 
 def find_episode(directory: Path, episode_id: str) -> Path:
@@ -164,7 +169,8 @@ def find_episode(directory: Path, episode_id: str) -> Path:
     raise EpisodeError(f"no episode {episode_id!r} in {directory}")
 
 
-def _place(folder: Path, outcome: str) -> Path:
+def place_episode(folder: Path, outcome: str) -> Path:
+    """Move an episode to where those of its outcome lie, if it is elsewhere; returns where it lies now."""
     is_discarded = folder.parent.name == DISCARDED_FOLDER
     if (outcome == DISCARD) == is_discarded:
         return folder

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dp_recorder.atomic_file import sync_folder
+from dp_recorder.atomic_file import RoomForText, sync_folder
 from dp_recorder.bag_pipeline import BagPipeline, OfferedQosSource, compress_image
 from dp_recorder.bag_writer import BagWriter
 from dp_recorder.episode import (
-    DISCARD,
+    EPISODE_FILE,
     OUTCOMES,
     EpisodeError,
     EpisodeRequest,
     create_episode_folder,
-    set_outcome,
+    episode_text,
+    place_episode,
     write_episode_file,
 )
 from dp_recorder.frame_counter import FrameCounter
@@ -29,6 +30,8 @@ from dp_recorder.type_definitions import load_type_definition
 from dp_recorder.verdict import Verdict, judge
 
 __all__ = ["ClosedEpisode", "EpisodeWriter", "OfferedQosSource", "compress_image"]
+
+_END_BYTES_PER_STREAM = 2048
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,9 @@ class EpisodeWriter:
 
     def _create_bag(self, compression: str) -> BagWriter:
         write_episode_file(self.folder, self._description)
+        # What the end adds: numbers of each stream, and reasons. A disk that is full by then must not hide them.
+        octets = 2 * len(episode_text(self._description)) + _END_BYTES_PER_STREAM * (1 + len(self.streams))
+        self._room = RoomForText(self.folder / EPISODE_FILE, octets)
         sync_folder(self.folder.parent)
         embedded = {"episode": {"episode.json": json.dumps(self._description)}}
         custom = {"episode_id": self.episode_id, "contract_hash": self._request.contract_hash}
@@ -218,11 +224,10 @@ class EpisodeWriter:
         self._describe_end(outcome, ended_ns, note, summaries, verdict)
         try:
             if self.folder.exists():
-                write_episode_file(self.folder, self._description)
-                if outcome == DISCARD:
-                    self.folder = set_outcome(self.folder, outcome)
+                self._room.replace(episode_text(self._description))
+                self.folder = place_episode(self.folder, outcome)
         except OSError as error:
-            # A full disk: the file of the start stays, which says that the episode was not closed.
+            # The file of the start stays, which says that the episode was not closed.
             verdict = Verdict("bad", (*verdict.reasons, f"episode file not written: {error}"))
         return ClosedEpisode(self.episode_id, self.folder, outcome, verdict, summaries, bag_bytes)
 

@@ -11,6 +11,7 @@ from dp_recorder.bag_tools import bag_replacement, repairing
 from dp_recorder.bag_tools.repairing import repair_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mcap.reader import make_reader
 from rosbags.rosbag2 import Reader
 
 from .conftest import POSE, messages_of, write_poses
@@ -71,6 +72,18 @@ def test_boundaries_of_every_record_are_cut_positions_too(whole, tmp_path):
         folder = lay_out(tmp_path, data[:position])
         repair_bag(folder)
         assert_whole(folder, complete_messages(data[:position], messages))
+
+
+@pytest.mark.parametrize("zeros", [0, 600])
+def test_a_cut_in_the_head_of_a_chunk_keeps_what_is_before_it(whole, tmp_path, zeros):
+    data, messages = whole
+    with (lay_out(tmp_path, data) / "poses_0.mcap").open("rb") as file:
+        starts = [index.chunk_start_offset for index in make_reader(file).get_summary().chunk_indexes]
+    assert len(starts) == 5
+    for position in range(starts[3], starts[3] + 60):
+        folder = lay_out(tmp_path, data[:position] + bytes(zeros))
+        repair_bag(folder)
+        assert_whole(folder, messages[:24])
 
 
 def test_of_compressed_chunks_whole_ones_are_kept(tmp_path):
