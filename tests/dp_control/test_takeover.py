@@ -145,3 +145,38 @@ def test_a_released_dead_man_button_drops_the_plan(make_bench):
     out = bench.run(20)
     assert bench.pose[1] == y and "no policy/chunk yet" in out.text, "the old plan has gone on without the arm"
     bench.assert_within_limits()
+
+
+@pytest.mark.parametrize("pressed_again", [False, True])
+def test_a_policy_that_falls_silent_while_the_dead_man_button_is_released_ends_the_mode(make_bench, pressed_again):
+    """Else one that comes back much later would move the arm without being asked to."""
+    bench = make_bench(safety=DEAD_MAN, teleop={"clutch_button": 1})
+    cycle_s, lost_s = 1e-9 * bench.period_ns, bench.contract.safety.input_lost_s
+    bench.held = True
+    bench.enter(Mode.POLICY)
+    bench.run(40, chunks=(bench.chunk(),))
+    bench.held = False
+    last = bench.chunk(chunk_id=1)
+    bench.run(5, chunks=(last,))
+    bench.held = pressed_again
+    until_s = 1e-9 * int(last.stamps_ns[-1] - bench.t) + lost_s
+    out = bench.run(int(until_s / cycle_s) - 2)
+    assert out.mode == Mode.POLICY and not out.input_alive, "until its last action it may just be between two plans"
+    out = bench.run(5)
+    assert out.mode == Mode.HOLD and "no newer policy/chunk" in out.text
+    bench.held = True
+    y = bench.pose[1]
+    out = bench.run(40, chunks=(bench.chunk(chunk_id=2),))
+    assert out.mode == Mode.HOLD and bench.pose[1] == y
+    bench.assert_within_limits()
+
+
+def test_a_policy_that_has_sent_nothing_yet_is_waited_for(make_bench):
+    bench = make_bench(safety=DEAD_MAN, teleop={"clutch_button": 1})
+    bench.held = True
+    bench.enter(Mode.POLICY)
+    bench.held = False
+    bench.run(400)
+    bench.held = True
+    assert bench.run(400).mode == Mode.POLICY
+    assert bench.run(40, chunks=(bench.chunk(),)).input_alive

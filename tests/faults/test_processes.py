@@ -63,11 +63,13 @@ def robot(cell, start_node, cell_file):
     for stream in ROBOT_STREAMS:
         cell.spoil[stream] = silent
     robot = start_node(SCRIPT, "robot", cell_file)
-    watch = Watch(cell)
-    cell.drive()
-    watch.mark()
-    yield robot, watch
-    robot.send(signal.SIGKILL)  # the arm of the other tests is the cell's own
+    try:
+        watch = Watch(cell)
+        cell.drive()
+        watch.mark()
+        yield robot, watch
+    finally:
+        robot.send(signal.SIGKILL)  # the arm of the other tests is the cell's own
 
 
 def test_a_robot_driver_that_stands_still_is_a_fault(cell, robot, table):
@@ -110,15 +112,24 @@ def let_go_once(cell):
     cell.held = True
 
 
-def end(node):
-    """A teleop node without a device says that nothing is engaged: it must not outlive its test."""
-    node.process.terminate()
-    assert node.process.wait(10) == 0
+@pytest.fixture
+def start_teleop(cell, start_node, cell_file):
+    """Starts a teleop node instead of the cell's own messages of one."""
+    cell.spoil["engaged"] = silent
+    started = []
+
+    def start(**parameters):
+        started.append(start_node("dp_teleop.node", cell=cell_file, **parameters))
+        return started[-1]
+
+    yield start
+    for node in started:  # without a device it says that nothing is engaged: it must not outlive its test
+        node.process.terminate()
+        assert node.process.wait(10) == 0
 
 
-def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table):
-    cell.spoil["engaged"] = silent  # the node's own topic
-    teleop = start_node("dp_teleop.node", cell=cell_file)
+def test_a_killed_teleop_node_brakes_the_arm(cell, start_teleop, table):
+    teleop = start_teleop()
     let_go_once(cell)
     watch = Watch(cell)
     cell.begin_teleop("axes")
@@ -131,7 +142,6 @@ def test_a_killed_teleop_node_brakes_the_arm(cell, start_node, cell_file, table)
     let_go_once(cell)
     cell.drive("axes")
     table.append(watch.row("teleop node killed", did, "node restarted, TELEOP asked for again"))
-    end(teleop)
 
 
 @pytest.fixture
@@ -141,11 +151,8 @@ def usb(tmp_path):
     hand.close()
 
 
-def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
-    cell, start_node, cell_file, usb, table
-):
-    cell.spoil["engaged"] = silent  # the node's own topic
-    teleop = start_node("dp_teleop.node", cell=cell_file, device="spacenavd", device_path=usb.path)
+def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(cell, start_teleop, usb, table):
+    start_teleop(device="spacenavd", device_path=usb.path)
     cell.wait(lambda: cell.devices and cell.devices[-1].connected, "the SpaceMouse", 20.0)
     cell.put_at_start()
     watch = Watch(cell)
@@ -168,26 +175,25 @@ def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
     usb.release(1)
     usb.drive(cell)
     table.append(watch.row("SpaceMouse unplugged, clutch held", did, "plugged in, cap and clutch let go once, TELEOP"))
-    end(teleop)
 
 
-def test_a_pulled_cable_that_looks_like_a_held_clutch_stops_a_policy(cell, start_node, cell_file, table):
+def test_a_pulled_cable_that_looks_like_a_held_clutch_stops_a_policy(cell, start_teleop, table):
     """Through the spacenav node of ROS, which goes on with zeros and the buttons as they were."""
-    cell.spoil["engaged"] = silent  # the node's own topic
-    teleop = start_node("dp_teleop.node", cell=cell_file, hold_confirm_s=1.0)
+    start_teleop(hold_confirm_s=1.0)
     let_go_once(cell)
     cell.axes = lambda t: np.array([0.02 * np.sin(20.0 * t), 0.0, 0.0, 0.0, 0.0, 0.0])  # touches within the deadband
     cell.wait(lambda: cell.devices[-1].engaged, "the clutch")
     watch = Watch(cell)
     cell.begin_policy()
     cell.pause(1.5)
-    assert cell.mode == CommandState.POLICY and cell.states[-1].input_alive, "touches must do"
+    assert cell.mode == CommandState.POLICY and cell.states[-1].input_alive, (
+        f"touches must do: {cell.states[-1].text!r}, device engaged {[d.engaged for d in cell.devices]}"
+    )
     watch.mark()
     cell.axes = lambda t: np.zeros(6)
     cell.wait(lambda: not cell.devices[-1].engaged, "the node's verdict")
     cell.wait(lambda: "dead-man" in cell.states[-1].text and cell.at_rest(), "rest")
     table.append(watch.row("cable pulled with the clutch held, spacenav node", watch.reaction(), "clutch let go once"))
-    end(teleop)
 
 
 def test_a_killed_recorder_does_not_touch_the_arm(cell, driven, start_node, cell_file, table, tmp_path):

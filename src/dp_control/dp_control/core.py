@@ -58,6 +58,8 @@ class _Cycle:
     limits: dict[str, None] = field(default_factory=dict)
     reports: list[ChunkRecord] = field(default_factory=list)
 
+_NO_NEWER = "no newer policy/chunk after the last action"
+
 
 class ControlCore:
     """State of the control loop. One thread.
@@ -272,16 +274,16 @@ class ControlCore:
             return self._leave("no teleop/state, the dead-man button,", cycle)
         if verdict is not None:
             # The plan would go on without the arm, so it is dropped; the next one starts from where the arm is then.
-            cycle.reports += [*self._plan.end(verdict.text), *self._plan.refuse(chunks, t_ns, verdict.text)]
-            return self._hold(verdict.text, cycle)
+            cycle.reports += self._plan.interrupt(chunks, t_ns, verdict.text)
+            return self._leave(_NO_NEWER, cycle) if self._plan.lost(t_ns) else self._hold(verdict.text, cycle)
         # The periods that were missed still belong to the old plan, whose references are asked for in their order.
         missed = [self._plan.target(t_ns - n * self._period_ns) for n in reversed(range(1, cycle.periods))]
         cycle.reports += self._plan.take(chunks, t_ns, self._guarded.motion)
         target = self._plan.target(t_ns)
+        if self._plan.lost(t_ns):
+            return self._leave(_NO_NEWER, cycle)
         if target is None:
             return self._hold("no policy/chunk yet: holding", cycle)
-        if self._plan.lost(t_ns):
-            return self._leave("no newer policy/chunk after the last action", cycle)
         if target.exhausted:
             cycle.alive, cycle.text = False, "last action of the chunk reached and no newer chunk: holding"
         if target.width is not None:

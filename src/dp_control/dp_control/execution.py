@@ -53,6 +53,22 @@ class PlanExecution:
         record = self._schedule.clear(reason)
         return [] if record is None else [self._count(record)]
 
+    def interrupt(self, chunks: tuple[Chunk, ...], t_ns: int, reason: str) -> list[ChunkRecord]:
+        """Drop the plan and take none of these chunks, because the arm may not move now; returns all their records.
+
+        The mode goes on, so a policy that falls silent must still be noticed: plans that are not followed count as
+        its signs of life until their ends.
+        """
+        heard = [chunk for chunk in chunks if not self._problem(chunk, t_ns)]
+        if self._schedule.record is not None:
+            heard.append(self._schedule.record.chunk)
+        ends = [int(chunk.stamps_ns[-1]) for chunk in heard]
+        if self._ended_ns is not None:
+            ends.append(self._ended_ns)
+        records = self.end(reason)
+        self._ended_ns = max(ends, default=None)
+        return [*records, *self.refuse(chunks, t_ns, reason)]
+
     def refuse(self, chunks: tuple[Chunk, ...], t_ns: int, reason: str) -> list[ChunkRecord]:
         """Report chunks that are not taken at present."""
         self._counters["chunks refused"] += len(chunks)
@@ -77,16 +93,16 @@ class PlanExecution:
         return record
 
     def target(self, t_ns: int) -> ScheduledTarget | None:
-        """Reference of the command at ``t_ns``, asked for in the order of time; None before the first chunk."""
+        """Reference of the command at ``t_ns``, asked for in the order of time; None without a plan."""
         target = self._schedule.target(t_ns)
-        if target is None or not target.exhausted:
+        if target is not None and not target.exhausted:
             self._ended_ns = None
-        elif self._ended_ns is None:
+        elif target is not None and self._ended_ns is None:
             self._ended_ns = t_ns
         return target
 
     def lost(self, t_ns: int) -> bool:
-        """True when the last action was due long ago and no newer chunk has come."""
+        """True when chunks came in this mode, the last action was due long ago and no newer chunk has come."""
         return self._ended_ns is not None and t_ns - self._ended_ns > self._lost_ns
 
     def _problem(self, chunk: Chunk, t_ns: int) -> str:
