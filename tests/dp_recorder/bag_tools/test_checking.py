@@ -12,6 +12,8 @@ from dp_recorder.bag_tools.checking import check_bag
 from dp_recorder.bag_writer import BagWriter
 from dp_recorder.type_definitions import load_type_definition
 
+from dp_msgs.msg import CommandState
+
 from .conftest import write_poses
 
 START_NS = 1_000_000_000_000
@@ -102,6 +104,37 @@ def test_each_fault_is_found_where_it_is(record, tmp_path, fault):
     if at_s is not None:
         assert matching[0].at_s == pytest.approx(at_s, abs=0.021)
     assert report.failed(strict=False)
+
+
+@pytest.mark.parametrize(("until_s", "fails"), [(2.4, False), (2.7, True)])
+def test_a_simulated_camera_may_see_an_even_floor_for_a_while(record, tmp_path, until_s, fails):
+    """Drawn pictures have no noise: two seconds of the same, where of a real camera half a second is too much."""
+    change = altering(FRONT, 0.5, until_s, setting("data", black + 90))
+    folder = record(tmp_path, seconds=3.0, change=change).folder
+    assert any("frozen" in line for line in failures(check_bag(folder)))
+    told = json.loads((folder / "episode.json").read_text())
+    (folder / "episode.json").write_text(json.dumps(told | {"clock": "simulation"}))
+    assert any("frozen" in line for line in failures(check_bag(folder))) == fails
+
+
+def test_what_control_commands_counts_only_while_it_sends(record, tmp_path):
+    """STOPPED: no pose yet, or the last one; the next mode starts where the arm then is."""
+    stopped = setting("mode", int(CommandState.STOPPED))
+
+    def nowhere(t_ns, name, message):
+        for axis in "xyz":
+            message = setting(f"commanded_pose.position.{axis}", 0.0)(t_ns, name, message)[2]
+        return stopped(t_ns, name, message)
+
+    episode = record(tmp_path / "stopped", seconds=0.9, change=altering(COMMAND, 0.0, 0.3, nowhere))
+    assert failures(check_bag(episode.folder)) == []
+
+    def nowhere_in_hold(t_ns, name, message):
+        return setting("mode", int(CommandState.HOLD))(*nowhere(t_ns, name, message))
+
+    episode = record(tmp_path / "hold", seconds=0.9, change=altering(COMMAND, 0.0, 0.3, nowhere_in_hold))
+    found = failures(check_bag(episode.folder))
+    assert any("out of the workspace" in line for line in found) and any("position jumps" in line for line in found)
 
 
 def shifting(milliseconds):

@@ -81,7 +81,8 @@ class _Check:
         details = bag.topic_details
         self._stamped = {name for name, topic in details.items() if _has_header(topic)}
         self._timings = {name: StreamTiming(name, limits) for name, limits in self._limits(details).items()}
-        self._images = {t.name: ImageHealth(t.name) for t in details.values() if t.type_name in IMAGE_TYPES}
+        simulated = is_simulated(self._episode)
+        self._images = {t.name: ImageHealth(t.name, simulated) for t in details.values() if t.type_name in IMAGE_TYPES}
         self._frames = CameraFrames({name: topic.type_name for name, topic in details.items()})
         self._motion = MotionRecord()
         self._checks = (

@@ -21,6 +21,8 @@ IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 BLACK_LEVEL, WHITE_LEVEL, WHITE_SHARE = 4.0, 250, 0.6
 #: For this long a picture may stay the same (or dead) before it is complained of, s; and motion that must show.
 FROZEN_S, DEAD_S, VISIBLE_MOTION_M = 0.5, 0.3, 0.01
+#: Pictures of a simulator have no noise: those of a wrist camera over an even floor stay the same while it moves.
+FROZEN_SIMULATED_S = 2.0
 _STEP = 8
 #: Compressed pictures are decoded so often at most, ns.
 _DECODE_NS = 100_000_000
@@ -32,13 +34,15 @@ _JPEG_BEGIN, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 class ImageHealth:
     """Judges the pictures of one camera in their order; constant memory."""
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, simulated: bool = False) -> None:
         """Start with none.
 
         Args:
             topic: Full name.
+            simulated: Whether a simulator drew them.
         """
         self.topic = topic
+        self._frozen_ns = 1e9 * (FROZEN_SIMULATED_S if simulated else FROZEN_S)
         self.pictures = 0
         self._checksum: int | None = None
         self._same_since_ns = 0
@@ -85,7 +89,7 @@ class ImageHealth:
         return np.asarray(pixels, np.uint8), data
 
     def _end_run(self, t_ns: int) -> None:
-        if self._checksum is not None and t_ns - self._same_since_ns > FROZEN_S * 1e9:
+        if self._checksum is not None and t_ns - self._same_since_ns > self._frozen_ns:
             # The longest few tell enough, and a camera that stands still for hours keeps its memory.
             self._frozen = sorted([*self._frozen, (self._same_since_ns, t_ns)], key=lambda run: run[0] - run[1])[:100]
 

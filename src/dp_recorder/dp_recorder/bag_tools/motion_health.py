@@ -17,6 +17,8 @@ QUATERNION_TOLERANCE = 1e-3
 #: A step is a jump when it is faster than this many times the limit, and longer than noise ever is.
 JUMP_FACTOR, JUMP_M, JUMP_RAD, JUMP_WIDTH_M = 3.0, 0.02, 0.15, 0.01
 JOINT_SPEED_RAD_S = 10.0
+#: HOLD, TELEOP and POLICY of ``dp_msgs/CommandState``; in the others the pose is that of the last command, or none.
+MODES_THAT_SEND = (0, 1, 2)
 
 
 class Complaints:
@@ -89,6 +91,10 @@ class PoseHealth:
         self._check_jump(t_ns, stamp_ns, values)
         if self._motion is not None:
             self._motion.add(t_ns, position)
+
+    def forget(self) -> None:
+        """The next pose has no predecessor."""
+        self._last = None
 
     def _check_jump(self, t_ns: int, stamp_ns: int, values: NDArray[np.float64]) -> None:
         if self._last is not None:
@@ -194,7 +200,10 @@ class CommandHealth:
 
     def add(self, t_ns: int, message: Any) -> None:
         """Check one message, received at a log time in ns."""
-        self._pose.add_pose(t_ns, _stamp_ns(message), message.commanded_pose)
+        if message.mode in MODES_THAT_SEND:
+            self._pose.add_pose(t_ns, _stamp_ns(message), message.commanded_pose)
+        else:
+            self._pose.forget()  # the next mode starts at the measured pose, wherever that is
         self._width.add_width(t_ns, float(message.commanded_width))
 
 
