@@ -4,6 +4,8 @@ BIN := .venv/bin
 # Discovery and logs of the tests stay on this machine and in the build folder.
 TEST_ENV := ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_LOG_DIR=$(CURDIR)/build/ros_log OMP_NUM_THREADS=1
 PYTEST_ARGS ?=
+# Tests that only compute, two at a time; the others are about real time and have the machine for themselves.
+COMPUTING := $(addprefix tests/,architecture dp_benchmark dp_core dp_dataset dp_policy dp_trainer)
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -20,7 +22,12 @@ demo: setup  ## Record, train, deploy and score on the simulated Franka (ARGS="-
 	@$(BIN)/dp demo $(ARGS)
 
 test: setup  ## Run all tests, the miniature loop over real DDS included (PYTEST_ARGS="-k core")
+ifeq ($(strip $(PYTEST_ARGS)),)
+	@failed=0; $(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile $(COMPUTING) || failed=1; \
+	$(TEST_ENV) $(BIN)/python -m pytest $(addprefix --ignore=,$(COMPUTING)) || failed=1; exit $$failed
+else
 	@$(TEST_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS)
+endif
 
 lint: setup  ## Style and type checks
 	@$(BIN)/ruff check src tests launch tools

@@ -80,6 +80,17 @@ def _forget(item):
                 definition.finish(item._request)
 
 
+def pytest_sessionfinish(session):
+    """One of several processes tells the first what it has run again."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["again"] = standstills.again
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    standstills.again += getattr(node, "workeroutput", {}).get("again", [])
+
+
 def pytest_terminal_summary(terminalreporter):
     if standstills.again:
         terminalreporter.section("run again")
