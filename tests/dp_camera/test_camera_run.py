@@ -75,7 +75,7 @@ def play(starts, waits, monkeypatch, **options):
         on_frame=lambda frame, stamp: published.append((frame.frame_number, stamp)),
         read_clock=read_clock,
         report=lambda text, error: lines.append((text, error)),
-        **options,
+        **{"lost_after_s": 60.0, **options},  # a machine that stands still for a moment is no silent camera
     )
     run.run(closed)
     return source, run, published, described, lines

@@ -92,8 +92,9 @@ class Desk:
             self.numbers[name] += 1 + skip
             number = self.numbers[name]
             picture = np.full((48, 64, 3), number % 256, dtype=np.uint8)
-            now_ns = time.monotonic_ns()
+            # First: a pause between the two must not look like a frame that was stamped before it was taken.
             self.sent[name][number] = self.node.get_clock().now().nanoseconds
+            now_ns = time.monotonic_ns()
             self.cameras[name].send(picture, number, (now_ns + self.clock_ns[name]) // 1_000 * 1_000)
 
     def until(self, done, names=tuple(CELL)):
@@ -109,17 +110,28 @@ class Desk:
     def count(self, name, part="image"):
         return len(self.got[name, part])
 
+    def close(self):
+        self.node.close()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.observer.destroy_node()
+        self.context.try_shutdown()
+
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    made = Desk(tmp_path_factory.mktemp("cell"))
-    made.until(lambda: all(made.count(n, part) > 30 for n in CELL for part in ("image", "metadata", "camera_info")))
-    yield made
-    made.node.close()
-    made.executor.shutdown()
-    made.node.destroy_node()
-    made.observer.destroy_node()
-    made.context.try_shutdown()
+    from dp_camera import realsense
+
+    with pytest.MonkeyPatch.context() as patch:
+        # On a busy machine a camera's thread may not get its turn for more than eight frames of ours.
+        patch.setattr(realsense, "_QUEUE_FRAMES", 500)
+        made = Desk(tmp_path_factory.mktemp("cell"))
+        try:
+            parts = ("image", "metadata", "camera_info")
+            made.until(lambda: all(made.count(n, part) > 30 for n in CELL for part in parts))
+            yield made
+        finally:
+            made.close()
 
 
 def test_images_carry_the_time_at_which_they_were_taken(desk):
@@ -158,8 +170,12 @@ def test_camera_info_has_the_stamps_of_the_images(desk):
     infos = desk.got["front", "camera_info"]
     assert (infos[0].width, infos[0].height, infos[0].distortion_model) == (64, 48, "plumb_bob")
     assert list(infos[0].k) == pytest.approx([60.8, 0, 32, 0, 60.8, 24, 0, 0, 1])
-    images = {stamp_to_ns(image.header.stamp) for image in desk.got["front", "image"]}
-    assert len(images & {stamp_to_ns(info.header.stamp) for info in infos}) > 25
+
+    def common():
+        stamps = ({stamp_to_ns(m.header.stamp) for m in desk.got["front", part]} for part in ("image", "camera_info"))
+        return set.intersection(*stamps)
+
+    desk.until(lambda: len(common()) > 25)
 
 
 def test_jpeg_comes_where_it_was_asked_for(desk):
@@ -172,7 +188,6 @@ def test_jpeg_comes_where_it_was_asked_for(desk):
 def test_numbers_left_out_show_as_lost_frames(desk):
     before = int(desk.status["camera: front"][2]["lost"]) if desk.status else 0
     desk.send(skip=3, names=("front",))
-    # More where the machine is busy: the driver's queue keeps eight frames.
     desk.until(lambda: int(desk.status.get("camera: front", (0, "", {"lost": 0}))[2]["lost"]) >= before + 3)
     desk.until(lambda: desk.status["camera: wrist"][0] == 0)
     values = desk.status["camera: wrist"][2]
@@ -185,10 +200,12 @@ def test_an_unplugged_camera_is_an_error_and_silent_and_comes_back(desk):
     desk.until(lambda: "camera: front" in desk.status)
     reconnects = int(desk.status["camera: front"][2]["reconnects"])
     desk.software.unplug(desk.cameras["front"])
-    desk.until(lambda: desk.status["camera: front"][0] == 2, names=("wrist",))
-    assert "101" in desk.status["camera: front"][1] and "connected: 102" in desk.status["camera: front"][1]
-    silent, others = desk.count("front"), desk.count("wrist")
-    desk.until(lambda: desk.count("wrist") > others + 20, names=("wrist",))
+    # Before it says so it is silent for a moment, then was unplugged: errors as well.
+    desk.until(lambda: "connected: 102" in desk.status["camera: front"][1], names=("wrist",))
+    assert desk.status["camera: front"][0] == 2 and "101" in desk.status["camera: front"][1]
+    for _ in range(2):  # what was under way comes with the first ones
+        silent, others = desk.count("front"), desk.count("wrist")
+        desk.until(lambda others=others: desk.count("wrist") > others + 20, names=("wrist",))
     assert desk.count("front") == silent, "nothing is published of a camera that is not there"
 
     desk.plug_in("front", clock_ns=5_000_000)  # its clock begins anew

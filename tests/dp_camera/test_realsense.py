@@ -276,8 +276,9 @@ def test_a_recorded_stream_plays_through_the_same_driver(tmp_path):
     source = RealSenseCamera(ConnectedCameras(PlayedBack(there)), CameraDevice("777"), 64, 48, 30.0)
     source.start()
     frames = []
-    while (frame := source.wait(1.0)) is not None:
+    while len(frames) < 5 and (frame := source.wait(WAIT_S)) is not None:
         frames.append((frame.frame_number, frame.camera_ns, int(frame.pixels[0, 0, 0]), frame.exposure_us))
+    assert source.wait(0.5) is None, "the recording is at its end"
     assert [f[0] for f in frames] == [300 + n for n in range(5)]
     assert [f[1] for f in frames] == [1_000_000_000 + n * 10_000_000 for n in range(5)]
     assert [f[2] for f in frames] == [10 + n for n in range(5)]
