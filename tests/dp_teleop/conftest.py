@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from dp_ros.messages import ns_to_stamp
+from dp_ros.messages import ns_to_stamp, stamp_to_ns
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters, SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
@@ -24,6 +25,10 @@ SERVICES = {
     "get_parameters": GetParameters,
     "describe_parameters": DescribeParameters,
 }
+# The daemon of the tests lives in the process of the tests: on a busy machine it answers late, which is no hang.
+PATIENT = (
+    "from dp_teleop.devices import spacenavd; spacenavd.ANSWER_WITHIN_S = 10.0; import dp_teleop.node as n; n.main()"
+)
 
 
 class Hand:
@@ -34,7 +39,7 @@ class Hand:
     """
 
     def __init__(self, **parameters):
-        command = [sys.executable, "-m", "dp_teleop.node"]
+        command = [sys.executable, "-c", PATIENT]
         for name, value in parameters.items():
             command += [*(["--ros-args"] if len(command) == 3 else []), "-p", f"{name}:={value}"]
         self.process = subprocess.Popen(command)
@@ -71,7 +76,7 @@ class Hand:
         for _ in range(10):
             self.executor.spin_once(0)
 
-    def wait(self, ready, what, each=None, timeout_s=30.0):
+    def wait(self, ready, what, each=None, timeout_s=60.0):
         """Wait for a condition, and do something each 10 ms meanwhile."""
         deadline = time.monotonic() + timeout_s
         while not ready():
@@ -97,10 +102,43 @@ class Hand:
             self.spin()
             time.sleep(0.01)
 
+    @property
+    def engaged(self):
+        """What the node said last."""
+        return bool(self.states) and self.states[-1].engaged
+
+    def push(self, ready, what, axes=(0.0,) * 6, buttons=(0, 0), mode=CommandState.TELEOP):
+        """Show a reading until something is the case.
+
+        On a busy machine the device may be lost meanwhile; then it is shown at rest until it is armed again.
+        """
+        self.wait(ready, what, lambda: self.show(axes, buttons, mode) if self.engaged else self.show(mode=mode))
+
+    def steady(self, seconds, axes, buttons=(0, 0)):
+        """The twist that a reading gives once it was there for a time, by the stamps of the samples."""
+        begun_ns = None
+
+        def show():
+            nonlocal begun_ns
+            stamp = self.show(axes, buttons) if self.engaged else self.show()
+            begun_ns = (begun_ns or stamp_to_ns(stamp)) if self.engaged else None
+
+        def ready():
+            newest_ns = stamp_to_ns(self.twists[-1].header.stamp) if self.twists else 0
+            return self.engaged and begun_ns is not None and newest_ns - begun_ns > 1e9 * seconds
+
+        self.wait(ready, f"a reading of {seconds} s", show)
+        return self.twists[-1].twist
+
     def settle(self, mode=CommandState.STOPPED):
         """The device at rest and armed; forgets what was heard before."""
+        begun_ns = stamp_to_ns(self.show(mode=mode))
         self.twists.clear()
-        self.wait(lambda: self.twists, "a twist from the node", lambda: self.show(mode=mode))
+        self.wait(
+            lambda: self.twists and stamp_to_ns(self.twists[-1].header.stamp) > begun_ns,
+            "a twist from the node",
+            lambda: self.show(mode=mode),
+        )
         for heard in (self.twists, self.grips, self.states, self.asked, self.statuses):
             heard.clear()
 
@@ -126,7 +164,7 @@ class Hand:
             return
         self.process.terminate()
         try:
-            assert self.process.wait(timeout=10) == 0
+            assert self.process.wait(timeout=30) == 0
         finally:
             self.process.kill()
             self.context.try_shutdown()
@@ -134,12 +172,11 @@ class Hand:
 
 @pytest.fixture(scope="module")
 def make_hand():
-    hands = []
+    with ExitStack() as hands:
 
-    def make(**parameters):
-        hands.append(Hand(**parameters))
-        return hands[-1]
+        def make(**parameters):
+            hand = Hand(**parameters)
+            hands.callback(hand.close)
+            return hand
 
-    yield make
-    for hand in hands:
-        hand.close()
+        yield make

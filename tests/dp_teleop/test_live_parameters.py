@@ -31,8 +31,7 @@ def value(hand, name):
 def pushed_x(hand, axes=(0.525, 0, 0, 0, 0, 0)):
     """Forward speed of a steady push, 0.525 of full deflection: half of it after the deadband of 0.05."""
     hand.settle()
-    hand.hold(0.3, axes=axes)
-    return hand.twists[-1].twist.linear.x
+    return hand.steady(0.3, axes).linear.x
 
 
 def test_every_key_of_the_contract_is_a_parameter():
@@ -127,15 +126,15 @@ def test_one_bad_value_does_not_spoil_others_that_are_set_one_by_one(hand):
 def test_tiers_and_buttons_can_be_changed_while_driving(hand):
     assert hand.set(speed_tiers=[1.0, 0.5, 0.25], speed_button=2, expo=0.0).successful
     hand.settle()
-    hand.hold(0.2, axes=(0.525, 0, 0, 0, 0, 0), buttons=(0, 0, 1))
-    hand.hold(0.3, axes=(0.525, 0, 0, 0, 0, 0), buttons=(0, 0, 0))
+    axes = (0.525, 0, 0, 0, 0, 0)
+    hand.push(lambda: hand.states and hand.states[-1].speed_factor != 1.0, "the tier", axes=axes, buttons=(0, 0, 1))
+    hand.hold(0.2, axes=axes, buttons=(0, 0, 1))
+    assert hand.steady(0.3, axes, (0, 0, 0)).linear.x == pytest.approx(0.25 * 0.5 * 0.5)
     assert hand.states[-1].speed_factor == 0.5
-    assert hand.twists[-1].twist.linear.x == pytest.approx(0.25 * 0.5 * 0.5)
     assert hand.set(speed_tier=2).successful
-    hand.hold(0.3, axes=(0.525, 0, 0, 0, 0, 0), buttons=(0, 0, 0))
-    assert hand.twists[-1].twist.linear.x == pytest.approx(0.25 * 0.5 * 0.25)
+    assert hand.steady(0.3, axes, (0, 0, 0)).linear.x == pytest.approx(0.25 * 0.5 * 0.25)
     # A button that gets another meaning while it is down means nothing until it is let go.
-    hand.hold(0.05, buttons=(1, 0, 0))
+    hand.push(lambda: hand.grips, "the press", buttons=(1, 0, 0))
     grips = len(hand.grips)
     assert hand.set(gripper_button=1, speed_button=0).successful
     hand.hold(0.3, buttons=(1, 0, 0))

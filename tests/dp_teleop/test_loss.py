@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,24 @@ def moving(hand):
     return bool(hand.twists) and hand.twists[-1].twist.linear.x > 0.05
 
 
+def plug_in(usb, daemon, name):
+    """A device that has just come and is armed, whatever was before."""
+    daemon.unplug()
+    usb.wait(lambda: usb.states and not usb.states[-1].connected, "the loss to be said")
+    usb.twists.clear()
+    usb.statuses.clear()
+    daemon.name = name
+    usb.wait(lambda: usb.states[-1].connected and usb.states[-1].device.startswith(name), "the device")
+    usb.wait(lambda: usb.twists, "the device to be armed")
+    usb.wait(lambda: usb.statuses and usb.diagnostics[2]["device"].startswith(name), "the diagnostics")
+    usb.wait(lambda: usb.diagnostics[2]["connected"] == "True", "the diagnostics")
+
+
 def test_an_unplugged_device_stops_the_twist_and_says_so(usb, daemon):
     push = pushes(daemon)
-    usb.wait(lambda: usb.states and usb.states[-1].connected, "the device")
-    assert usb.states[-1].device.startswith("3Dconnexion SpaceMouse Wireless") and usb.states[-1].speed_factor == 1.0
-    usb.wait(lambda: usb.twists, "the device to be armed")
+    plug_in(usb, daemon, "3Dconnexion SpaceMouse Wireless")
+    assert usb.states[-1].speed_factor == 1.0
+    losses = int(usb.diagnostics[2]["losses"])
     daemon.send((PRESS, 1))
     usb.wait(lambda: moving(usb), "a twist", push)
     assert usb.states[-1].engaged and list(usb.states[-1].buttons)[:2] == [False, True]
@@ -93,7 +107,7 @@ def test_an_unplugged_device_stops_the_twist_and_says_so(usb, daemon):
     stamps = np.diff([stamp_to_ns(state.header.stamp) for state in usb.states[lost:]])
     assert np.all(stamps > 50_000_000) and not any(state.connected for state in usb.states[lost:])
     usb.wait(lambda: usb.statuses and usb.diagnostics[0] == DiagnosticStatus.ERROR, "the error")
-    assert "no device" in usb.diagnostics[1] and usb.diagnostics[2]["losses"] == "1"
+    assert "no device" in usb.diagnostics[1] and usb.diagnostics[2]["losses"] == str(losses + 1)
 
     # Back, pushed: it waits. At rest, but the clutch was not seen being pressed: let go, pressed, pushed.
     push()
@@ -112,6 +126,8 @@ def test_an_unplugged_device_stops_the_twist_and_says_so(usb, daemon):
 def test_a_deflection_that_nothing_confirms_is_a_loss(usb, daemon):
     """A wireless SpaceMouse that gets out of reach while deflected: spacenavd says nothing any more."""
     push = pushes(daemon)
+    plug_in(usb, daemon, "3Dconnexion SpaceMouse Pro")
+    daemon.send((PRESS, 1))
     usb.wait(lambda: moving(usb), "a twist", push)
     losses = int(usb.diagnostics[2]["losses"])
     usb.wait(lambda: not usb.states[-1].connected, "the loss to be said")
@@ -125,8 +141,7 @@ def test_a_deflection_that_nothing_confirms_is_a_loss(usb, daemon):
 
 
 def test_a_chord_reaches_the_recorder_and_means_what_fits_its_state(usb, daemon):
-    daemon.send((MOTION,), (RELEASE, 1))
-    usb.wait(lambda: not usb.states[-1].engaged, "the clutch let go")
+    plug_in(usb, daemon, "3Dconnexion SpaceMouse Pro")
     usb.grips.clear()
     usb.asked.clear()
     for recording, command in ((EpisodeState.IDLE, "start"), (EpisodeState.RECORDING, "success")):
@@ -158,8 +173,15 @@ def span_s(states):
 
 def armed(hand):
     """The device at rest, then the clutch held: the twist flows."""
-    hand.settle()
-    hand.wait(lambda: hand.states and hand.states[-1].engaged, "the clutch", lambda: hand.show(buttons=(0, 1)))
+    deadline = time.monotonic() + 60.0
+    hand.states.clear()
+    while not hand.engaged:
+        assert time.monotonic() < deadline, "it is never engaged"
+        hand.settle()
+        end = time.monotonic() + 2.0  # a clutch that was held while the device was lost must be let go
+        hand.wait(
+            lambda end=end: hand.engaged or time.monotonic() > end, "the clutch", lambda: hand.show(buttons=(0, 1))
+        )
 
 
 def test_a_topic_that_falls_silent_is_a_loss(topic):
@@ -184,8 +206,12 @@ def test_a_reading_that_stands_still_with_the_clutch_held_is_a_loss(topic, push,
 
     topic.wait(lambda: not topic.states[-1].connected, "the loss", show)
     assert not topic.states[-1].engaged
-    topic.wait(lambda: topic.statuses and topic.diagnostics[0] == DiagnosticStatus.ERROR, "the error", show)
-    assert why in topic.diagnostics[1]
+    # On a busy machine the topic may have been silent before; a reading that goes on standing still is told then.
+    topic.wait(
+        lambda: topic.statuses and topic.diagnostics[0] == DiagnosticStatus.ERROR and why in topic.diagnostics[1],
+        "the error",
+        show,
+    )
     # One touch of the cap says that the device is there; the clutch must be let go all the same.
     topic.wait(lambda: topic.states[-1].connected, "the device", lambda: topic.show([0.01] + [0.0] * 5, (0, 1)))
     assert not topic.states[-1].engaged

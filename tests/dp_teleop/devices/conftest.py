@@ -50,7 +50,7 @@ class SpacenavDaemon:
         done = threading.Event()
         self._orders.put((action, done))
         os.write(self._wake_out, b"x")
-        assert done.wait(10)
+        assert done.wait(30)
 
     def send(self, *events):
         """Broadcast events, each given as up to eight integers."""

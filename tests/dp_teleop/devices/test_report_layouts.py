@@ -12,7 +12,7 @@ Where they come from:
 import numpy as np
 import pytest
 from dp_teleop.devices.report_layouts import MODELS, ReportError, model_of, parse_report, unknown_model
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 NAVIGATOR, COMPACT = model_of(0x046D, 0xC626), model_of(0x256F, 0xC635)
@@ -125,6 +125,7 @@ def test_a_malformed_report_is_a_named_error(report):
         parse(NAVIGATOR, report)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64), st.sampled_from(MODELS))
 def test_no_bytes_do_anything_but_parse_or_raise_the_named_error(report, model):
     try:

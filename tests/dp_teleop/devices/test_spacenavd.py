@@ -155,8 +155,9 @@ class TestProtocol1:
         assert not np.any(device.read(0.0).axes)
         device.close()
 
-    def test_events_that_come_before_the_daemon_agrees_are_taken(self, tmp_path):
+    def test_events_that_come_before_the_daemon_agrees_are_taken(self, tmp_path, monkeypatch):
         """The daemon may send an event of protocol 0 between the connection and the request."""
+        monkeypatch.setattr("dp_teleop.devices.spacenavd.ANSWER_WITHIN_S", 10.0)
         path = str(tmp_path / "early.sock")
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         server.bind(path)
@@ -170,7 +171,7 @@ class TestProtocol1:
                 client.sendall(request)
             client.close()
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         device = SpacenavdDevice(lambda: 0, path)
         assert device.protocol == 1
