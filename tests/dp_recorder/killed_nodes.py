@@ -21,6 +21,8 @@ from dp_msgs.srv import StartEpisode, StopEpisode
 
 cell_publisher.SPEED = 1.0  # a second of the cell's clock is a second
 LONGEST_S = 2.5
+# A kill before which the cell was later than this tells of the machine and not of the recorder; it is done again.
+LATE_S, ATTEMPTS = 0.1, 4
 
 
 def start_recorder(directory: Path) -> subprocess.Popen:
@@ -35,7 +37,7 @@ class RestlessCell(Cell):
 
     def call(self, kind, name: str, **fields):
         client = self.create_client(kind, name)
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + 60.0
         while not client.service_is_ready():
             assert time.monotonic() < deadline, f"no service {name}"
             self.run_ticks(5)
@@ -72,17 +74,27 @@ def kill_one(cell: RestlessCell, directory: Path, instant: random.Random) -> dic
         assert closed.success, closed.message
         second = cell.call(StartEpisode, "recorder/start_episode", task="kill")
         assert second.success, second.message
-        opened_ns = cell.now_ns()
+        opened_ns, opened_s = cell.now_ns(), time.monotonic()
         cell.run_ticks(round(100 * instant.uniform(0.0, LONGEST_S)))
         killed_ns = cell.now_ns()
         recorder.send_signal(signal.SIGKILL)
+        late_s = time.monotonic() - opened_s - 1e-9 * (killed_ns - opened_ns)
         recorder.wait()
     finally:
         recorder.kill()
     return {
         "closed": {"path": closed.path, "verdict": closed.verdict, "began_ns": began_ns, "ended_ns": ended_ns},
         "open": {"path": second.path, "began_ns": opened_ns, "killed_ns": killed_ns},
+        "late_s": late_s,
     }
+
+
+def kill_in_time(cell: RestlessCell, directory: Path, instant: random.Random) -> dict:
+    for attempt in range(ATTEMPTS):
+        found = kill_one(cell, directory / f"attempt_{attempt}", instant)
+        if found["late_s"] < LATE_S:
+            break
+    return found
 
 
 def main() -> None:
@@ -90,7 +102,7 @@ def main() -> None:
     rclpy.init()
     cell, instant = RestlessCell(), random.Random(seed)
     cell.run_ticks(20)
-    found = [kill_one(cell, directory / f"recorder_{number}", instant) for number in range(kills)]
+    found = [kill_in_time(cell, directory / f"recorder_{number}", instant) for number in range(kills)]
     print(json.dumps(found), flush=True)
     rclpy.try_shutdown()
 

@@ -2,7 +2,8 @@
 
 Each is forked from this process, which has imported everything, records episode after episode with the real writer and
 says in a log what it does, in one system call each, so that the log is true whenever the process dies. Prints as JSON
-when each was killed (monotonic clock, s), which the log's times can be held against.
+when each was killed (monotonic clock, s), which the log's times can be held against, and for how long of the last
+seconds the machine had stood still.
 """
 
 import json
@@ -21,8 +22,9 @@ from dp_recorder.recorded_streams import RecordedStream
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, JointState
 
-AT_ONCE = 25
+AT_ONCE = 6 * (os.cpu_count() or 1)  # more would have to wait for a processor
 LATEST_KILL_S = 2.5
+STANDSTILL_S = 0.1
 HEIGHT, WIDTH = 48, 64
 STREAMS = (
     RecordedStream("robot/joint_states", "sensor_msgs/msg/JointState", True, 500.0, 0.1),
@@ -83,10 +85,21 @@ def start(folder: Path, seed: int) -> int:
         os._exit(1)
 
 
+def sleep_until(at_s: float, standstills: list[tuple[float, float]]) -> None:
+    """Notes when, and for how long, nothing could run meanwhile."""
+    while (now_s := time.monotonic()) < at_s:
+        pause_s = min(0.02, at_s - now_s)
+        time.sleep(pause_s)
+        late_s = time.monotonic() - now_s - pause_s
+        if late_s > STANDSTILL_S:
+            standstills.append((now_s, late_s))
+
+
 def main() -> None:
     directory, kills, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     rng = random.Random(seed)
     killed = {}
+    standstills: list[tuple[float, float]] = []
     for first in range(0, kills, AT_ONCE):
         numbers = range(first, min(first + AT_ONCE, kills))
         begin_s = time.monotonic()
@@ -94,8 +107,9 @@ def main() -> None:
             (begin_s + rng.uniform(0.1, LATEST_KILL_S), start(directory / f"writer_{n}", seed + n), n) for n in numbers
         ]
         for at_s, pid, number in sorted(running):
-            time.sleep(max(0.0, at_s - time.monotonic()))
-            killed[number] = time.monotonic()
+            sleep_until(at_s, standstills)
+            now_s = time.monotonic()
+            killed[number] = now_s, sum(late_s for begun_s, late_s in standstills if begun_s > now_s - 4.0)
             os.kill(pid, signal.SIGKILL)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL, "it ended before it was killed"
     print(json.dumps(killed))

@@ -30,15 +30,15 @@ class OperatedCell(Cell):
 
     def wait_for_recorder(self) -> None:
         """Publish until the recorder sees every stream at its rate."""
-        deadline = time.monotonic() + 30.0
-        while not self.episode_states or any(
+        deadline = time.monotonic() + 60.0
+        while not (self.episode_states and self.gestures.get_subscription_count()) or any(
             stream.required and stream.rate_hz < 0.8 * stream.expected_rate_hz for stream in self.state.streams
         ):
             if time.monotonic() > deadline:
                 raise SystemExit("the recorder did not see every stream at its rate")
             self.run_ticks(20)
         self.run_ticks(160)  # the gate's window, so that a start need not wait
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 30.0
         while self.episode_states and self.state.warnings and time.monotonic() < deadline:
             self.run_ticks(5)  # what was said last may be half a second old
 
@@ -54,7 +54,7 @@ class OperatedCell(Cell):
         answer = self.call(OperatorRequest, "recorder/operator", command=command)
         return [answer.success, answer.message]
 
-    def until(self, *names: str, timeout_s: float = 30.0) -> dict:
+    def until(self, *names: str, timeout_s: float = 60.0) -> dict:
         """Go on until the recorder is in one of these states; what it says then."""
         deadline = time.monotonic() + timeout_s
         while not self.episode_states or self.now not in names:
@@ -74,7 +74,7 @@ class OperatedCell(Cell):
 
     def warned(self, word: str) -> list:
         """Go on until a warning has this word in it; the warnings then."""
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + 60.0
         while not any(word in text for text in self.state.warnings):
             if time.monotonic() > deadline:
                 raise SystemExit(f"no warning of {word}: {self.state.warnings}")
@@ -123,7 +123,9 @@ def planned(cell: OperatedCell) -> dict:
     cell.until("RESET")
     seen["discard"] = cell.ask("discard")
     cell.run_ticks(10)
+    cell.wait_until_all_has_come()
     seen["discarded"] = cell.said()
+    cell.run_ticks(20)
     seen["cancel"] = [cell.ask("start"), cell.until("COUNTDOWN")["state"], cell.ask("discard")]
     cell.until("IDLE")
     return seen
@@ -148,6 +150,7 @@ def resumed(cell: OperatedCell) -> dict:
     cell.until("IDLE")
     seen["no_plan"] = set_plan(cell, "")
     cell.run_ticks(10)
+    cell.wait_until_all_has_come()
     seen["after"] = cell.said()
     return seen
 
@@ -179,10 +182,13 @@ def real(cell: RealCell) -> dict:
     """Clocks that are off are refused; one that goes off or stands still while recording is told."""
     cell.wait_for_recorder()
     seen = {}
-    for name, offset_s in (("behind", -0.4), ("ahead", 0.3)):
+    for name, offset_s, words in (("behind", -0.4, "stamps are 0.4"), ("ahead", 0.3, "in the future")):
         cell.offset_s = {"robot/ee_pose": offset_s}
-        cell.run_ticks(100)
-        seen[name] = cell.ask("start")
+        seen[name], deadline = [False, ""], time.monotonic() + 60.0
+        # On a busy machine the newest stamps may be older than that when they are judged.
+        while not seen[name][0] and words not in seen[name][1] and time.monotonic() < deadline:
+            cell.run_ticks(100)
+            seen[name] = cell.ask("start")
     cell.offset_s = {}
     deadline = time.monotonic() + 60.0
     while not seen.get("start", [False])[0] and time.monotonic() < deadline:
@@ -190,9 +196,9 @@ def real(cell: RealCell) -> dict:
         seen["start"] = cell.ask("start")
     cell.run_ticks(60)
     cell.offset_s = {"robot/ee_pose": -0.08}
-    seen["drift"] = cell.warned("drifts")
+    seen["drift"] = cell.warned("robot/ee_pose: its clock drifts")
     cell.offset_s, cell.frozen = {}, {"robot/wrench"}
-    seen["frozen"] = cell.warned("stand still")
+    seen["frozen"] = cell.warned("robot/wrench: its stamps stand still")
     seen["stop"] = cell.ask("success")
     return seen
 
@@ -202,8 +208,7 @@ def crash(cell: OperatedCell) -> dict:
     cell.wait_for_recorder()
     cell.ask("start")
     cell.run_ticks(60)
-    client = cell.create_client(OperatorRequest, "recorder/operator")
-    client.wait_for_service(timeout_sec=15.0)
+    client = cell.find_service(OperatorRequest, "recorder/operator")
     client.call_async(OperatorRequest.Request(command="failure"))
     cell.run_ticks(20)
     return {}
@@ -236,8 +241,8 @@ def half_rate(cell: OperatedCell) -> dict:
     service = cell.call(StartEpisode, "recorder/start_episode", task="place")
     go_on()
     refused = cell.ask("start")
-    deadline = time.monotonic() + 20.0
-    while not cell.state.warnings and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60.0
+    while not (cell.state.warnings and cell.state.text) and time.monotonic() < deadline:
         rclpy.spin_once(cell, timeout_sec=0.1)
     return {"service": [service.success, service.message], "operator": refused, "said": cell.said()}
 

@@ -87,7 +87,7 @@ def test_overflow_is_counted_and_spoils_the_verdict(tmp_path):
 def test_a_failing_disk_is_reported_not_raised(tmp_path, monkeypatch):
     writer = EpisodeWriter(request(tmp_path), [JOINTS], 0, flush_period_s=0.05)
     monkeypatch.setattr("os.fdatasync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 20.0
     index = 0
     while writer.failure is None and time.monotonic() < deadline:
         writer.put([joint_message(index)])

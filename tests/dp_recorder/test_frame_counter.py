@@ -16,7 +16,7 @@ from dp_recorder.frame_counter import (
 from dp_recorder.message_queue import QueuedMessage
 from dp_recorder.recorded_streams import RecordedStream
 from dp_recorder.serialized_message import SerializedMessageError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image
@@ -45,6 +45,7 @@ def realsense(text, frame_id="camera_color_optical_frame"):
     return b"\x00\x01\x00\x00" + body
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), st.text(st.characters(codec="ascii", exclude_characters="\x00"), max_size=30))
 def test_the_number_is_found_behind_a_frame_id_of_any_length(number, frame_id):
     assert read_frame_number(ours(number, frame_id), FRAME_METADATA_TYPE) == number

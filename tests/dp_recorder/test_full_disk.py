@@ -78,9 +78,9 @@ def put(writer: EpisodeWriter, first: int, count: int) -> int:
 
 
 def fill_until_it_fails(writer: EpisodeWriter, most: int = 400) -> int:
-    index = 0
-    while writer.failure is None and index < most:
-        index = put(writer, index, 8)
+    index, deadline = 0, time.monotonic() + 20.0
+    while writer.failure is None and time.monotonic() < deadline:
+        index = put(writer, index, 8 if index < most else 0)
         time.sleep(0.01)
     return index
 
@@ -140,7 +140,7 @@ def test_a_disk_that_fills_up(small_disk):
 def test_a_disk_that_is_full_when_the_episode_ends(small_disk):
     writer = start(small_disk)
     put(writer, 0, 24)
-    deadline = time.monotonic() + 10.0
+    deadline = time.monotonic() + 30.0
     bag = writer.folder / f"{writer.folder.name}_0.mcap"
     while bag.stat().st_size < 24 * PIXELS and time.monotonic() < deadline:
         time.sleep(0.01)

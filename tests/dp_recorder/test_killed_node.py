@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dp_bringup.domain import choose_domain
 from dp_dataset.bag_reader import BagError
 from dp_recorder.bag_tools.repairing import repair_bag
 from mcap.reader import SeekingReader
@@ -30,9 +31,12 @@ LOST_NS, UNDER_WAY_NS = 1_000_000_000, 200_000_000
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("killed_nodes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ROS_DOMAIN_ID", raising=False)
+        domain = choose_domain()  # nobody else's, as long as the tests run
     environment = {
         **os.environ,
-        "ROS_DOMAIN_ID": str(1 + (os.getpid() + 31) % 100),
+        "ROS_DOMAIN_ID": str(domain),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(PROFILE),
         "ROS_LOG_DIR": str(tmp_path_factory.mktemp("log")),

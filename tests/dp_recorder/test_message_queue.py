@@ -21,7 +21,7 @@ def test_order_is_kept_and_nothing_is_lost_between_threads():
     for start in range(0, 20_000, 50):
         assert queue.put_all([message(i) for i in range(start, start + 50)]) == []
     queue.close()
-    thread.join(timeout=5)
+    thread.join(timeout=30)
     assert [m.sequence for m in taken] == list(range(20_000))
 
 
@@ -48,7 +48,7 @@ def test_waiting_ends_with_a_message_or_with_closing():
     assert time.monotonic() - begin >= 0.04
     threading.Timer(0.05, queue.close).start()
     begin = time.monotonic()
-    assert queue.take_all(5.0) == [] and time.monotonic() - begin < 2.0
+    assert queue.take_all(60.0) == [] and time.monotonic() - begin < 20.0
     assert queue.finished
     assert len(queue.put_all([message(0)])) == 1, "closed"
 

@@ -16,7 +16,7 @@ from dp_recorder.flow_events import (
     Tick,
 )
 from dp_recorder.operator_flow import COMMANDS, FlowSettings, FlowState, Phase, seconds_left, step, valid_commands
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 S = 1_000_000_000
@@ -187,6 +187,7 @@ EVENTS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(EVENTS, st.integers(0, 4)), max_size=60),
     st.builds(FlowSettings, st.sampled_from([0, 1]), st.sampled_from([0, 2]), st.booleans(), st.sampled_from([0, 3])),

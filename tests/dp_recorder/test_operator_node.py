@@ -28,13 +28,22 @@ def run_scenario(environment, scenario, directory, **parameters):
     with subprocess.Popen(command, env=environment, **pipes) as recorder:
         try:
             scene = [sys.executable, str(OPERATED), scenario]
-            done = subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=300)
         finally:
-            recorder.send_signal(signal.SIGTERM)
-            output, _ = recorder.communicate(timeout=30)
+            output = end(recorder)
     assert done.returncode == 0, done.stderr + done.stdout + output
     assert recorder.returncode == 0, output
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def end(recorder):
+    """Ask a recorder to end, which it must; its output."""
+    recorder.send_signal(signal.SIGTERM)
+    try:
+        return recorder.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        recorder.kill()
+        raise
 
 
 @pytest.fixture(scope="module")
@@ -179,11 +188,12 @@ def test_auto_start_and_longest_duration(environment, tmp_path):
     assert second["id"] == "episode_0002_place" and second["state"] == "IDLE", "nothing is left to record"
     content = read(tmp_path / "episodes" / "episode_0001_place")
     assert content["outcome"] == "success" and "longest duration of 1 s" in content["note"]
-    assert content["duration_s"] == pytest.approx(1.0, abs=0.4)
+    # The recorder looks each 50 ms of wall time, and later on a busy machine; the cell's time is four times as fast.
+    assert 0.6 < content["duration_s"] < 4.0
     assert not seen["refused"][0] and "is done: 2 of 2" in seen["refused"][1]
 
 
-def run_changed(environment, scenario, directory, change):
+def run_changed(environment, scenario, directory, change, ends_itself=False):
     """Run a scenario on a recorder that was changed first; what the cell saw, exit status and output."""
     program = f"{change}\nfrom dp_recorder.node import main\nmain()\n"
     parameters = ["-p", f"directory:={directory}", "-p", "use_sim_time:=true"]
@@ -191,9 +201,12 @@ def run_changed(environment, scenario, directory, change):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as recorder:
         scene = [sys.executable, str(OPERATED), scenario]
-        done = subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=120)
-        recorder.send_signal(signal.SIGTERM)
-        output, _ = recorder.communicate(timeout=30)
+        try:
+            done = subprocess.run(scene, env=environment, capture_output=True, text=True, timeout=300)
+            if ends_itself:
+                recorder.wait(timeout=60)
+        finally:
+            output = end(recorder)
     assert done.returncode == 0, done.stderr + done.stdout + output
     return json.loads(done.stdout.splitlines()[-1]), recorder.returncode, output
 
@@ -222,7 +235,7 @@ StorageSpace.problem = problem
 
 
 def test_a_crash_of_the_flow_does_not_lose_the_open_episode(environment, tmp_path):
-    _, status, output = run_changed(environment, "crash", tmp_path, CRASHING)
+    _, status, output = run_changed(environment, "crash", tmp_path, CRASHING, ends_itself=True)
     assert status != 0 and "a bug in the flow" in output
     content = read(tmp_path / "episode_0001_untitled")
     assert (content["state"], content["outcome"]) == ("closed", "unlabelled")
