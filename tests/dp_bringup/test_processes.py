@@ -26,7 +26,7 @@ def python(code):
 
 
 def wait_for_text(path, text):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if path.is_file() and text in path.read_text():
             return
@@ -43,7 +43,7 @@ def test_children_share_one_dds_environment(group):
 
 def test_dead_child_is_reported_with_its_last_words(group):
     child = group.start("camera", python("import sys; print('lens fell off'); sys.exit(3)"))
-    child.process.wait(20)
+    child.process.wait(60)
     with pytest.raises(ProcessDiedError, match=r"camera ended with status 3.*lens fell off"):
         group.check()
 
@@ -61,19 +61,27 @@ def test_children_die_with_a_killed_parent(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from dp_bringup.processes import ProcessGroup\n"
         f"group = ProcessGroup(Path({str(tmp_path)!r}))\n"
-        "child = group.start('child', [sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "child = group.start('child', [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)'])\n"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen(python(code), stdout=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())
-    time.sleep(0.5)  # the child must be past its exec for the signal to find it
+    wait_for_text(tmp_path / "logs" / "child.log", "1")  # the child must be past its exec for the signal to find it
     parent.kill()
     parent.wait(10)
     parent.stdout.close()
-    deadline = time.monotonic() + 10
-    while os.path.exists(f"/proc/{pid}") and "State:\tZ" not in open(f"/proc/{pid}/status").read():
+    deadline = time.monotonic() + 30
+    while is_running(pid):
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return "State:\tZ" not in file.read()
+    except (FileNotFoundError, ProcessLookupError):  # it may end between two looks
+        return False
 
 
 def test_domains_of_two_processes_differ(monkeypatch):
@@ -126,5 +134,5 @@ def test_a_terminal_that_closes_ends_a_command_as_ctrl_c_does(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert "ends it" in process.stdout.readline() + process.stdout.readline()
         process.send_signal(signal.SIGHUP)
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=120)
     assert process.returncode == 130 and "Traceback" not in error

@@ -5,6 +5,8 @@ import time
 import pytest
 from dp_bringup.stop_request import ECHO_S, StopRequest
 
+from dp_bringup import stop_request
+
 
 def send(number):
     os.kill(os.getpid(), number)
@@ -17,7 +19,8 @@ def test_before_the_work_begins_a_signal_ends_at_once():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_echo_of_a_launcher_is_not_a_second(number, capsys):
+def test_the_first_signal_asks_and_the_echo_of_a_launcher_is_not_a_second(number, capsys, monkeypatch):
+    monkeypatch.setattr(stop_request, "ECHO_S", 60.0)  # however slow this machine is
     with StopRequest("ending after this step") as stop:
         assert not stop()
         send(number)
@@ -29,13 +32,14 @@ def test_the_first_signal_asks_and_the_echo_of_a_launcher_is_not_a_second(number
 
 
 def test_a_second_ctrl_c_ends_at_once():
-    with pytest.raises(KeyboardInterrupt), StopRequest("ending") as stop:
+    with StopRequest("ending") as stop:
         stop()
         send(signal.SIGINT)
         time.sleep(ECHO_S + 0.05)
         send(signal.SIGTERM)
         assert stop()
-        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
 
 
 def test_the_handlers_from_before_come_back():

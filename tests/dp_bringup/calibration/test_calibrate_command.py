@@ -44,7 +44,11 @@ def outcomes(tmp_path_factory) -> dict[str, tuple[Path, str]]:
         started[action] = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
-    output = {action: process.communicate(timeout=240)[0] for action, process in started.items()}
+    try:
+        output = {action: process.communicate(timeout=600)[0] for action, process in started.items()}
+    finally:
+        for process in started.values():
+            process.kill()
     for action, process in started.items():
         assert process.returncode == 0, f"{action}: {output[action][-3000:]}"
     return {action: (folders[action], output[action]) for action in RUNS}

@@ -60,10 +60,13 @@ def running(tmp_path, monkeypatch):
         executor.add_node(control)
         spinning = threading.Thread(target=executor.spin, daemon=True)
         spinning.start()
-        session.wait_for_control(30.0)
-        yield session, control
-        executor.shutdown()
-        spinning.join(5.0)
+        try:
+            session.wait_for_control(60.0)
+            yield session, control
+        finally:
+            executor.shutdown()
+            spinning.join(20.0)
+            control.destroy_node()  # the next session would take its services for those of the next control
 
 
 @pytest.mark.parametrize("mode", [CommandState.STOPPED, CommandState.FAULT, CommandState.TELEOP])
@@ -84,7 +87,7 @@ def test_a_stop_and_a_takeover_are_not_undone(running, mode, at_s):
 def test_no_motion_begins_and_none_ends_against_a_stop(running, mode):
     session, control = running
     control.mode = mode
-    session.wait_for(lambda: session.command.mode == mode, 10.0, "the mode")
+    session.wait_for(lambda: session.command.mode == mode, 30.0, "the mode")
     with pytest.raises(CalibrationError, match="during the calibration"):
         session.execute(TIMES, POSES, WIDTHS, lambda done_s: None)
     with pytest.raises(CalibrationError, match="during the calibration"):

@@ -50,6 +50,19 @@ def link():
         yield made
 
 
+@pytest.fixture
+def make_control(link):
+    """Each goes with its test: the services of one that is left over would be taken for those of the next."""
+    with contextlib.ExitStack() as made:
+
+        def make(mode, **options):
+            control = Control(mode, **options)
+            made.callback(control.destroy_node)
+            return control
+
+        yield make
+
+
 def serve(link, desk, control, seconds=1.0, until=lambda: False):
     executor = SingleThreadedExecutor()
     executor.add_node(control)
@@ -63,21 +76,28 @@ def serve(link, desk, control, seconds=1.0, until=lambda: False):
 
 
 def serve_until_heard(link, desk, control):
-    serve(link, desk, control, 20.0, lambda: link.command is not None and link.command.mode == control.mode)
+    services = (link._mode, link._resume)
+
+    def heard():
+        there = all(client.service_is_ready() for client in services)
+        return there and link.command is not None and link.command.mode == control.mode
+
+    serve(link, desk, control, 30.0, heard)
+    assert heard()
 
 
 @pytest.mark.parametrize("mode", [CommandState.STOPPED, CommandState.POLICY, CommandState.HOLD, CommandState.FAULT])
-def test_a_desk_that_joins_leaves_the_arm_as_it_is(link, mode):
+def test_a_desk_that_joins_leaves_the_arm_as_it_is(link, make_control, mode):
     """Somebody may have stopped it for a reason."""
-    desk, control = Desk(link, Terminal(), "cell", drives=False), Control(mode)
+    desk, control = Desk(link, Terminal(), "cell", drives=False), make_control(mode)
     serve_until_heard(link, desk, control)
     serve(link, desk, control)
     assert (control.asked, control.mode) == ([], mode)
 
 
-def test_a_desk_of_its_own_graph_asks_once_and_never_after_a_stop(link):
-    desk, control = Desk(link, Terminal(), "cell"), Control(CommandState.STOPPED)
-    serve(link, desk, control, 20.0, lambda: control.mode == CommandState.TELEOP)
+def test_a_desk_of_its_own_graph_asks_once_and_never_after_a_stop(link, make_control):
+    desk, control = Desk(link, Terminal(), "cell"), make_control(CommandState.STOPPED)
+    serve(link, desk, control, 30.0, lambda: control.mode == CommandState.TELEOP and not link.busy)
     serve_until_heard(link, desk, control)
     serve(link, desk, control, 0.2)
     control.mode = CommandState.STOPPED
@@ -87,26 +107,25 @@ def test_a_desk_of_its_own_graph_asks_once_and_never_after_a_stop(link):
 
 
 @pytest.mark.parametrize("mode", [CommandState.HOLD, CommandState.FAULT])
-def test_a_desk_of_its_own_graph_overrules_nobody(link, mode):
-    desk, control = Desk(link, Terminal(), "cell"), Control(mode)
+def test_a_desk_of_its_own_graph_overrules_nobody(link, make_control, mode):
+    desk, control = Desk(link, Terminal(), "cell"), make_control(mode)
     serve_until_heard(link, desk, control)
     serve(link, desk, control)
     assert control.asked == []
 
 
-def test_the_key_goes_on_after_a_fault(link):
-    desk, control = Desk(link, Terminal(), "cell", drives=False), Control(CommandState.FAULT)
+def test_the_key_goes_on_after_a_fault(link, make_control):
+    desk, control = Desk(link, Terminal(), "cell", drives=False), make_control(CommandState.FAULT)
     serve_until_heard(link, desk, control)
     link.ask_teleop()
-    serve(link, desk, control, 20.0, lambda: control.mode == CommandState.TELEOP)
+    serve(link, desk, control, 30.0, lambda: control.mode == CommandState.TELEOP)
     assert control.asked == [("resume",), ("mode", CommandState.TELEOP)]
 
 
-def test_a_fault_that_stays_is_named(link):
-    desk, control = Desk(link, Terminal(), "cell", drives=False), Control(CommandState.FAULT, resumes=False)
+def test_a_fault_that_stays_is_named(link, make_control):
+    desk, control = Desk(link, Terminal(), "cell", drives=False), make_control(CommandState.FAULT, resumes=False)
     serve_until_heard(link, desk, control)
     link.ask_teleop()
-    serve(link, desk, control, 20.0, lambda: not link.busy)
-    serve(link, desk, control, 0.1)
+    serve(link, desk, control, 30.0, lambda: not link.busy and desk._message[0])
     assert control.asked == [("resume",)]
     assert desk._message[0] == "resume: the robot is still in reflex"

@@ -46,14 +46,18 @@ class Terminal:
         """What was drawn last, without colours."""
         return ESCAPES.sub("", self.output.rsplit("\x1b[H", 1)[-1])
 
-    def wait_for(self, *texts, timeout_s=60.0):
-        """Read until all texts are on the screen at once; the screen."""
+    def screens(self, begin):
+        """What was drawn since a place in the output, without colours."""
+        return [ESCAPES.sub("", part) for part in self.output[begin:].split("\x1b[H")]
+
+    def wait_for(self, *texts, timeout_s=120.0):
+        """Read until all texts are on a screen at once, that of now or a later one, however short it is there."""
         deadline = time.monotonic() + timeout_s
-        while not all(text in self.screen for text in texts):
+        begin = max(0, self.output.rfind("\x1b[H"))
+        while not any(all(text in screen for text in texts) for screen in self.screens(begin)):
             assert self.process.poll() is None, f"it ended: {self.output[-2000:]}"
             assert time.monotonic() < deadline, f"no {texts} on:\n{self.screen}"
             self.read()
-        return self.screen
 
     def press(self, keys):
         os.write(self.master, keys.encode())
@@ -96,10 +100,14 @@ def graph(environment, episodes):
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     processes = [subprocess.Popen(command, env=environment, **quiet) for command in commands]
     yield processes
-    for process in processes:
-        process.terminate()
-    recorder, _ = (process.wait(timeout=30) for process in processes)
-    assert recorder == 0
+    try:
+        for process in processes:
+            process.terminate()
+        recorder, _ = (process.wait(timeout=60) for process in processes)
+        assert recorder == 0
+    finally:
+        for process in processes:
+            process.kill()
 
 
 @pytest.fixture
@@ -180,7 +188,7 @@ def test_without_a_terminal_it_prints_lines(environment, graph):
     with subprocess.Popen(command, env=environment, **pipes) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=60)
+        rest, _ = process.communicate(timeout=120)
     assert first.startswith("RECORDING episode_0003_place")
     assert process.returncode == 130 and "\x1b" not in first + rest and "Traceback" not in rest
     assert "episode_0003_place: unlabelled" in rest

@@ -4,7 +4,7 @@ import pytest
 from dp_bringup.operator_desk.line_log import LineLog
 from dp_bringup.operator_desk.panel import DeskView, clock_text, render
 from dp_bringup.operator_desk.style import display_width, shorten, shorten_middle
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp_msgs.msg import EpisodeState, StreamState
@@ -92,6 +92,7 @@ def test_what_others_send_cannot_move_the_cursor():
     assert not any("\x1b[2J" in line for line in shown)
 
 
+@settings(deadline=None)
 @given(
     st.integers(20, 200), st.integers(5, 60), st.sampled_from(range(6)), st.text(max_size=200),
     st.lists(st.text(max_size=120), max_size=8), st.floats(-1e9, 1e9),

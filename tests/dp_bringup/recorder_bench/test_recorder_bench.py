@@ -9,7 +9,7 @@ import pytest
 
 def bench(*arguments, **options):
     command = [sys.executable, "-m", "dp_bringup.cli", "bench", "recorder", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=170, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
 def test_a_short_bench_loses_nothing_and_cleans_up(tmp_path):
