@@ -190,6 +190,8 @@ def test_the_daemon_hangs_goes_on_ends_and_comes_back(daemon, read_until, monkey
     try:
         with pytest.raises(DeviceLostError, match="hangs"):
             read_until(device, lambda sample: False)
+        with pytest.raises(DeviceLostError, match="hangs"):
+            SpacenavdDevice(time.time_ns, daemon.path)
     finally:
         daemon.process.send_signal(signal.SIGCONT)
     monkeypatch.setattr("dp_teleop.devices.spacenavd.ANSWER_WITHIN_S", 10.0)

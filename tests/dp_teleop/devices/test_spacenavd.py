@@ -143,6 +143,15 @@ class TestProtocol1:
         with pytest.raises(DeviceLostError, match="hangs"):
             [device.read(10.0) for _ in range(2)]
 
+    def test_a_daemon_that_hangs_is_not_taken_for_an_old_one_at_rest(self, start_daemon, monkeypatch):
+        """The kernel connects in its place, and nothing answers: as with a daemon that knows protocol 0 only."""
+        daemon = start_daemon()
+        daemon.hangs = True
+        daemon.send()  # wakes it, so that it listens to nothing from now on
+        monkeypatch.setattr("dp_teleop.devices.spacenavd.ANSWER_WITHIN_S", 0.1)
+        with pytest.raises(DeviceLostError, match="hangs"):
+            SpacenavdDevice(lambda: 0, daemon.path)
+
     def test_a_reader_that_stood_still_does_not_take_that_for_a_hang(self, start_daemon, monkeypatch):
         daemon = start_daemon()
         device = SpacenavdDevice(lambda: 0, daemon.path)
@@ -195,7 +204,7 @@ class TestProtocol0:
     def test_a_daemon_that_agrees_too_late_is_connected_anew(self, start_daemon, monkeypatch):
         daemon = start_daemon()
         daemon.mute = True
-        monkeypatch.setattr("dp_teleop.devices.spacenavd.ANSWER_WITHIN_S", 0.01)
+        monkeypatch.setattr("dp_teleop.devices.spacenavd.ANSWER_WITHIN_S", 0.5)
         device = SpacenavdDevice(lambda: 0, daemon.path)
         assert device.protocol == 0
         daemon.send_bytes(protocol_request(1))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import socket
+import sys
+import termios
 import time
 
 import numpy as np
@@ -48,9 +51,9 @@ class SpacenavdDevice:
     whether it has one: the removal, the end of the daemon, and a daemon that hangs (unanswered for 100 ms) raise
     within 0.15 s while ``read`` is called at least every 50 ms. A daemon without a device is lost from the start.
 
-    With protocol 0 (spacenavd 0.x) only the end of the daemon can be known, at once. Whether a device is connected
-    cannot: an unplugged one looks like one at rest, and ``knows_device`` is False. What is safe is kept safe: a
-    deflection that no event confirms any more keeps its stamp and grows old.
+    With protocol 0 (spacenavd 0.x) only the end of the daemon can be known, at once, and at the start that it hangs.
+    Whether a device is connected cannot: an unplugged one looks like one at rest, and ``knows_device`` is False. What
+    is safe is kept safe: a deflection that no event confirms any more keeps its stamp and grows old.
 
     Either way a daemon reports changes only: the cap counts as at rest until its first event, and a wireless
     SpaceMouse that is out of reach looks like one at rest. The raw driver (:mod:`dp_teleop.devices.hid`) sees that.
@@ -62,7 +65,7 @@ class SpacenavdDevice:
         buttons: number of buttons to report at least.
 
     Raises:
-        DeviceLostError: no daemon listens, or it has no device.
+        DeviceLostError: no daemon listens, or it hangs, or it has no device.
     """
 
     def __init__(self, now_ns: Clock, path: str = "", buttons: int = 2) -> None:
@@ -199,10 +202,13 @@ class SpacenavdDevice:
                 self._asked_s = now_s
                 self._send(wire.pack_request(wire.DEVICE_TYPE))
         elif now_s - self._asked_s > ANSWER_WITHIN_S and len(self._bytes) < wire.PACKET.size:
-            raise DeviceLostError(f"spacenavd at {self._path} hangs: no answer within {ANSWER_WITHIN_S} s")
+            raise self._hangs()
+
+    def _hangs(self) -> DeviceLostError:
+        return DeviceLostError(f"spacenavd at {self._path} hangs: no answer within {ANSWER_WITHIN_S} s")
 
     def _agree_on_protocol(self) -> int:
-        """Ask for protocol 1; silence means a daemon that knows none but 0."""
+        """Ask for protocol 1; silence of a daemon that has read the question means that it knows none but 0."""
         self._send(wire.protocol_request(1))
         deadline_s = time.monotonic() + ANSWER_WITHIN_S
         while True:
@@ -217,6 +223,8 @@ class SpacenavdDevice:
                 self._take(self._next_packet())
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
+                if _is_unread(self._socket):
+                    raise self._hangs()  # the kernel connects in its place, and its silence would look like rest
                 # It took the request for a sensitivity, one that is not a number.
                 self._send(wire.SENSITIVITY.pack(1.0))
                 return 0
@@ -261,8 +269,13 @@ class SpacenavdDevice:
                     return packet
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
-                raise DeviceLostError(f"spacenavd at {self._path} hangs: no answer within {ANSWER_WITHIN_S} s")
+                raise self._hangs()
             self._receive(left_s)
+
+
+def _is_unread(connection: socket.socket) -> bool:
+    """Whether the other end of a UNIX socket has not taken all that was sent."""
+    return int.from_bytes(fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)), sys.byteorder) > 0
 
 
 def _connect(paths: tuple[str, ...]) -> tuple[socket.socket, str]:
