@@ -47,6 +47,8 @@ def test_what_does_not_fit_the_cell_is_refused():
         wobble_poses(Wobble(), "y", np.array([0.5, 0.39, 0.3, 1.0, 0.0, 0.0, 0.0]), CONTRACT, rng)
     with pytest.raises(CalibrationError, match=r"velocity.*60% of the limit 0.6 is allowed: .*smaller --amplitude"):
         wobble_poses(Wobble(amplitude_m=0.1, lowest_hz=1.0, highest_hz=3.0), "y", START, CONTRACT, rng)
+    with pytest.raises(CalibrationError, match=r"a wobble of 0.003 m moves by 1.1 mm \(rms\).*larger --amplitude"):
+        wobble_poses(Wobble(amplitude_m=0.003), "y", START, CONTRACT, np.random.default_rng(0))
     for settings, text in (
         ({"duration_s": 20.0}, r"--duration 20 is not valid; valid: 2 to 12.75 s"),
         ({"amplitude_m": 0.5}, r"--amplitude 0.5 is not valid; valid: 0.001 to 0.1 m"),

@@ -121,8 +121,9 @@ def _wobble(
     times = settings.wobble.times()
     one_s = LEAD_S + float(times[-1]) + SETTLE_S
     spans = []
-    for axis in settings.axes:  # refused before anything moves
-        wobble_poses(settings.wobble, axis, session.commanded[0], contract, np.random.default_rng(settings.seed))
+    same = np.random.default_rng(settings.seed)
+    for axis in axes:  # refused before anything moves
+        wobble_poses(settings.wobble, axis, session.commanded[0], contract, same)
     with bar(round(one_s * len(axes)), "wobble", "s") as shown:
         for number, axis in enumerate(axes):
             start, width = session.commanded

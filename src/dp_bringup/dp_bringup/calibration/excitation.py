@@ -11,7 +11,7 @@ from dp_core.contract import Contract
 from numpy.typing import NDArray
 
 from dp_bringup.calibration.estimate import CalibrationError
-from dp_bringup.calibration.robot_latency import AXES
+from dp_bringup.calibration.robot_latency import AXES, LEAST_RMS_M
 
 Array = NDArray[np.float64]
 
@@ -22,6 +22,8 @@ ACTION_PERIOD_S = 0.05
 SHARE_OF_LIMITS = 0.6
 TAPER_S = 0.8
 MARGIN_M = 0.005
+# A span holds some rest before and after the wobble, which makes its rms that much smaller.
+SPARE_RMS = 1.2
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,16 @@ def wobble_poses(wobble: Wobble, axis: str, start: Array, contract: Contract, rn
     """Poses (n, 7) of the actions: `start` moved along an axis of the base frame.
 
     Raises:
-        CalibrationError: it would leave the workspace or come near the limits of motion; says what would fit.
+        CalibrationError: it would leave the workspace or come near the limits of motion, or is too small to measure;
+            says what would fit.
     """
     times = wobble.times()
     offsets = wobble.deflection(rng, times)
+    if np.std(offsets) < SPARE_RMS * LEAST_RMS_M:
+        raise CalibrationError(
+            f"a wobble of {wobble.amplitude_m:g} m moves by {1e3 * np.std(offsets):.1f} mm (rms); "
+            f"{1e3 * SPARE_RMS * LEAST_RMS_M:.1f} mm are needed: give a larger --amplitude"
+        )
     index = AXES.index(axis)
     low, high = contract.limits.workspace_min_m[index], contract.limits.workspace_max_m[index]
     if not low + MARGIN_M <= start[index] - wobble.amplitude_m <= start[index] + wobble.amplitude_m <= high - MARGIN_M:

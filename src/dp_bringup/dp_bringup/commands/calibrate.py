@@ -76,7 +76,7 @@ def _configure_robot(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axes", default="x,y,z", help="axes of the base frame to wobble along (default: x,y,z)")
     parser.add_argument("--amplitude", type=float, default=0.02, metavar="M", help="largest deflection (default: 0.02)")
     parser.add_argument("--duration", type=float, default=8.0, metavar="S", help="of one wobble (default: 8)")
-    parser.add_argument("--repeat", type=int, default=2, help="wobbles along each axis (default: 2)")
+    parser.add_argument("--repeat", type=int, help="wobbles along each axis (default: 2; 3 along a single one)")
     parser.add_argument("--band", type=float, nargs=2, default=(0.3, 1.0), metavar="HZ", help="(default: 0.3 1.0)")
     what = "with --bag: length of the parts that are looked at (default: 8)"
     parser.add_argument("--window", type=float, default=8.0, metavar="S", help=what)
@@ -130,14 +130,28 @@ def _axes(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(axis.strip() for axis in args.axes.split(",") if axis.strip())
 
 
+def _repeat(args: argparse.Namespace) -> int:
+    """Wobbles along each axis; as many as an estimate needs unless told otherwise."""
+    from dp_bringup.calibration.robot_latency import LEAST_WINDOWS
+
+    needed = -(-LEAST_WINDOWS // max(len(_axes(args)), 1))
+    return max(2, needed) if args.repeat is None else int(args.repeat)
+
+
 def _check_robot(args: argparse.Namespace, contract: Contract) -> None:
     from dp_core.configuration import require_choice, require_range
 
-    from dp_bringup.calibration.robot_latency import AXES
+    from dp_bringup.calibration.estimate import CalibrationError
+    from dp_bringup.calibration.robot_latency import AXES, LEAST_WINDOWS
 
     for axis in _axes(args) or ("",):
         require_choice("--axes", axis, AXES)
-    require_range("--repeat", args.repeat, 1, 20)
+    require_range("--repeat", _repeat(args), 1, 20)
+    wobbles = _repeat(args) * len(_axes(args))
+    if wobbles < LEAST_WINDOWS and not args.bag:
+        raise CalibrationError(
+            f"--repeat {args.repeat} along {args.axes} gives {wobbles} wobbles; at least {LEAST_WINDOWS} are needed"
+        )
     require_range("--window", args.window, 2.0, 60.0, "s")
     require_range("--longest-lag", args.longest_lag, 0.05, 2.0, "s")
     _wobble(args)
@@ -191,7 +205,7 @@ def _robot(args: argparse.Namespace, contract: Contract, destination: Destinatio
     from dp_bringup.calibration.cell import SimulatedLatencies
 
     simulated = SimulatedLatencies(command_s=args.sim_command_delay) if _starts(args, contract) else None
-    settings = RobotSettings(_wobble(args), _axes(args), args.repeat, args.window, args.longest_lag, args.seed)
+    settings = RobotSettings(_wobble(args), _axes(args), _repeat(args), args.window, args.longest_lag, args.seed)
     calibrate_robot(destination, folder, simulated, settings, args.bag, args.yes, args.json)
 
 
