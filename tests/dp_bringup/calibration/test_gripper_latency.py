@@ -45,6 +45,13 @@ def test_noise_shows_in_the_uncertainty():
     assert 1e-5 < estimate.uncertainty_s < 0.003
 
 
+@pytest.mark.parametrize("rate", [15.0, 100.0])
+def test_steps_that_agree_perfectly_are_not_known_perfectly(rate):
+    estimate, _ = estimate_gripper(ramps(0.05, rate), CONTRACT)
+    assert estimate.uncertainty_s == pytest.approx(1.0 / rate / np.sqrt(12.0 * 5.0), rel=0.01)
+    assert abs(estimate.latency_s - 0.05) < estimate.uncertainty_s
+
+
 def test_a_grasped_object_and_a_slow_stream_are_refused():
     record = ramps(0.05, 100.0)
     held = WidthRecord(record.command_s, record.command_m, record.measured_s, np.maximum(record.measured_m, 0.05))

@@ -71,6 +71,12 @@ def test_the_estimate_is_the_mean_of_the_axes_that_moved():
     assert estimate.uncertainty_s >= estimate.systematic_s["difference between axes"]
 
 
+def test_repetitions_that_agree_perfectly_are_not_known_perfectly():
+    estimate, _ = estimate_robot(record_of(0.06), CONTRACT, [Span("x", 0.8, 6.5)] * 3)
+    assert estimate.uncertainty_s == pytest.approx(0.01 / np.sqrt(12.0 * 3.0), rel=0.01)
+    assert abs(estimate.latency_s - 0.06) < estimate.uncertainty_s
+
+
 def test_what_is_no_measurement_is_refused():
     spans = [Span("x", 0.8, 3.0), Span("y", 0.8, 3.0), Span("x", 3.5, 3.0)]
     with pytest.raises(CalibrationError, match=r"correlate with .* only, at least 0.97"):

@@ -71,6 +71,20 @@ def standard_error(samples: Array) -> float:
     return float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
 
 
+def repeated_error(spread_s: float, t_s: Array, count: int) -> float:
+    """Standard error of a mean of repetitions, at least what the sampling of the measured motion leaves open.
+
+    Where robot and sampling run in step (a simulator does, perfectly) repetitions agree better than any of them is
+    known, and their spread alone would claim that there is no error at all.
+
+    Args:
+        spread_s: standard error of the mean by the spread of the repetitions, s.
+        t_s: (n,) times of the measured samples.
+        count: of the repetitions.
+    """
+    return max(spread_s, float(np.median(np.diff(t_s))) / math.sqrt(12.0 * count))
+
+
 def checked_delay(what: str, latency_s: float, uncertainty_s: float) -> float:
     """A delay that cannot be negative: 0 for one that is so by chance.
 

@@ -16,6 +16,7 @@ from dp_bringup.calibration.estimate import (
     CalibrationError,
     LatencyEstimate,
     checked_delay,
+    repeated_error,
     standard_error,
     without_outliers,
 )
@@ -136,7 +137,7 @@ def estimate_gripper(record: WidthRecord, contract: Contract) -> tuple[LatencyEs
     note = ""
     if opening and closing:
         note = f"opening {1e3 * np.mean(opening):.1f} ms, closing {1e3 * np.mean(closing):.1f} ms"
-    spread_s = standard_error(latencies)
+    spread_s = repeated_error(standard_error(latencies), record.measured_s, len(latencies))
     estimate = LatencyEstimate(
         place=("gripper",),
         latency_s=checked_delay("the gripper", float(latencies.mean()), spread_s),

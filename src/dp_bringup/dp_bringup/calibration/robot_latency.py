@@ -9,7 +9,7 @@ import numpy as np
 from dp_core.contract import Contract
 from numpy.typing import NDArray
 
-from dp_bringup.calibration.estimate import CalibrationError, LatencyEstimate, checked_delay
+from dp_bringup.calibration.estimate import CalibrationError, LatencyEstimate, checked_delay, repeated_error
 from dp_bringup.calibration.motion_lag import LEAST_LAG_S, Track, WindowLag, motion_rms, window_lag
 
 Array = NDArray[np.float64]
@@ -108,7 +108,7 @@ def estimate_robot(
         )
     lags = np.array([window.lag.lag_s for window in good])
     windows = tuple(good)
-    within_s = _within_axes(windows)
+    within_s = repeated_error(_within_axes(windows), record.measured_s, len(windows))
     estimate = LatencyEstimate(
         place=("action",),
         latency_s=checked_delay("the arm", float(np.mean(list(axis_means(windows).values()))), within_s),
