@@ -25,6 +25,7 @@ class Connection:
         losses: how often it went.
         refused: samples that were refused.
         refusal: why the last one was.
+        figures: what else the device says of itself, by name.
     """
 
     source: str = ""
@@ -34,6 +35,7 @@ class Connection:
     losses: int = 0
     refused: int = 0
     refusal: str = ""
+    figures: dict[str, str] = field(default_factory=dict)
     _arrived_ns: int = 0
     _looks: int = 0
     _refusing: bool = False

@@ -146,12 +146,14 @@ class TeleopNode(Node):
             self._joy_ns, self._joy = stamp_ns, reading
             buttons = tuple(button > 0 for button in message.buttons)
             sample = SpaceMouseSample(stamp_ns, np.array(message.axes, dtype=float), buttons)
+            self._connection.figures = {}
             self._offer("topic", TOPIC, sample, watched=message.header.frame_id != VIRTUAL_FRAME_ID)
 
     def _on_device(self, device: SpaceMouseDevice, sample: SpaceMouseSample) -> None:
         with self._lock:
             if not self._connection.open_to("device"):
                 return  # the topic came in while the device was silent
+            self._connection.figures = device.figures
             if self._now_ns() - sample.t_ns > UNCONFIRMED_NS:
                 self._lose(f"{device.name} has not confirmed its deflection for {1e-9 * UNCONFIRMED_NS:g} s")
                 return

@@ -42,6 +42,7 @@ def device_status(
             "losses": str(connection.losses),
             "refused_samples": str(connection.refused),
             "last_refusal": connection.refusal,
+            **connection.figures,
         }
     )
     return status

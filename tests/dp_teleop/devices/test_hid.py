@@ -144,6 +144,10 @@ def test_malformed_reports_are_counted_and_too_many_are_a_loss(hid_bus):
     reports.put(RIGHT)
     assert device.read(0.0).axes[1] == -1.0
     assert device.malformed == 1 and "report 1 of SpaceMouse Compact has 1 bytes" in device.last_problem
+    assert device.figures == {"malformed_reports": "1", "last_malformed": device.last_problem}
+    reports.put(b"\x17\x50")
+    device.read(0.0)
+    assert device.figures["battery_percent"] == "80"
     for _ in range(MOST_MALFORMED):
         reports.put(b"\x01\x00")
     with pytest.raises(DeviceLostError, match="does not speak as its model does"):

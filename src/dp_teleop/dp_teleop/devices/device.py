@@ -46,6 +46,10 @@ class SpaceMouseDevice(Protocol):
         Where not, a held button may be one of a device that is out of reach: who relies on it has it confirmed.
         """
 
+    @property
+    def figures(self) -> dict[str, str]:
+        """What else is known of it, for diagnostics, by name; empty where nothing is."""
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` (0 or more) for news; returns the present deflection either way.
 

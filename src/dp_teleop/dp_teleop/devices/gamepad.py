@@ -107,6 +107,11 @@ class GamepadDevice:
         """Not of a pad that is connected by Bluetooth, whose loss shows late."""
         return not self._by_bluetooth
 
+    @property
+    def figures(self) -> dict[str, str]:
+        """None."""
+        return {}
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for news; returns the present deflection either way.
 

@@ -146,6 +146,7 @@ class HidDevice:
 
     Attributes:
         malformed: reports that could not be read, since the start; each was left out.
+        last_problem: why the last one of these could not be read, or empty.
         battery_percent: charge, where the device has told it.
 
     Raises:
@@ -177,6 +178,12 @@ class HidDevice:
     def tells_every_loss(self) -> bool:
         """Not of a device that is reached by radio, which is silent at rest."""
         return not self._found.model.radio
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Malformed reports since it was opened, why the last one was, and the charge where it was told."""
+        battery = {} if self.battery_percent is None else {"battery_percent": str(self.battery_percent)}
+        return {"malformed_reports": str(self.malformed), "last_malformed": self.last_problem, **battery}
 
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for news; returns the present deflection either way.

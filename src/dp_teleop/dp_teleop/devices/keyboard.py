@@ -72,6 +72,11 @@ class KeyboardDevice:
         """Yes; what hangs fades and lets go by itself."""
         return True
 
+    @property
+    def figures(self) -> dict[str, str]:
+        """None."""
+        return {}
+
     def read(self, timeout_s: float) -> SpaceMouseSample:
         """Wait up to ``timeout_s`` for a key; returns the present deflection, which fades, either way.
 

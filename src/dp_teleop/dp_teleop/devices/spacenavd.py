@@ -96,6 +96,11 @@ class SpacenavdDevice:
         return self.knows_device and not by_radio
 
     @property
+    def figures(self) -> dict[str, str]:
+        """None."""
+        return {}
+
+    @property
     def knows_device(self) -> bool:
         """Whether the daemon says if a device is connected (protocol 1)."""
         return self.protocol >= 1
