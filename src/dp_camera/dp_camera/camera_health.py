@@ -146,6 +146,7 @@ class CameraHealth:
             "clock_window_s": f"{fit.span_s:.0f}",
             "clock_resets": str(fit.resets),
             "clock_steps": str(fit.steps),
+            "clock_outliers": str(fit.outliers),
             **{f"temperature_{name}_C": f"{value:.1f}" for name, value in temperatures.items()},
         }
         problem = self._problem or (f"no frame for {silent_s:.1f} s" if silent_s > self._stall_s else "")

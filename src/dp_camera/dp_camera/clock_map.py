@@ -30,6 +30,10 @@ RISE_BINS = 10
 #: that was kept from running finds frames in its queue that are some seconds old; that is no reset.)
 RESET_NS = 500_000_000
 LONGEST_DELAY_NS = 20_000_000_000
+#: So many frames, with fewer than `FORGET_FRAMES` others between them, must say that a clock was set or started anew: a
+#: single one has a bad stamp.
+CONFIRM_FRAMES = 3
+FORGET_FRAMES = 30
 #: The pull to the slope known before: one that differs by `_PULL_SLOPE` must raise the line by half of `_PULL_NS`.
 _PULL_NS = 50_000.0
 _PULL_SLOPE = 50e-6
@@ -49,6 +53,7 @@ class ClockFit:
         span_s: length of the window that the fit rests on.
         resets: times that the camera's clock began anew.
         steps: times that the offset changed at once.
+        outliers: frames with a time that those after them did not confirm; they are not mapped.
     """
 
     settled: bool
@@ -57,6 +62,7 @@ class ClockFit:
     span_s: float
     resets: int
     steps: int
+    outliers: int = 0
 
 
 class ClockMap:
@@ -82,7 +88,7 @@ class ClockMap:
         self._bin_ns = bin_ns
         self._bins: deque[tuple[int, int]] = deque(maxlen=window_bins)
         self._slope = self._known_slope = 0.0
-        self._resets = self._steps = 0
+        self._resets = self._steps = self._outliers = 0
         self._begin()
 
     def restart(self) -> None:
@@ -97,9 +103,12 @@ class ClockMap:
             received_ns: when it was received, on the host's clock.
 
         Returns:
-            Its time on the host's clock, as if the fastest frames had taken no time at all; None while the fit settles.
+            Its time on the host's clock, as if the fastest frames had taken no time at all; None while the fit settles,
+            and for a frame that contradicts the fit until others confirm it.
         """
         x = self._unwrap(camera_ns, received_ns)
+        if not self._is_believed(x, received_ns):
+            return None
         if x is None:
             self._resets += 1
             self._begin()
@@ -132,16 +141,34 @@ class ClockMap:
         span_ns = self._bins[-1][0] - self._bins[0][0] if self._bins else 0
         uncertainty = self._uncertainty(span_ns) if self.settled else -1
         drift_ppm = 1e6 * self._slope
-        return ClockFit(self.settled, drift_ppm, uncertainty, 1e-9 * span_ns, self._resets, self._steps)
+        return ClockFit(self.settled, drift_ppm, uncertainty, 1e-9 * span_ns, self._resets, self._steps, self._outliers)
 
     def _begin(self) -> None:
         self._bins.clear()
         self._count = 0
+        self._contradicting = 0
+        self._agreeing = 0
         self._raw_ns = self._x = 0
         self._origin = self._height = self._bin_begin = 0
         self._correction = 0.0
         self._excess_sum = 0.0
         self._best: tuple[float, int, int] | None = None
+
+    def _is_believed(self, x: int | None, received_ns: int) -> bool:
+        """Whether a frame agrees with the fit, or enough of them do not."""
+        agrees = x is not None and not (self.settled and received_ns - x - self._line(x) < -STEP_NS)
+        if agrees:
+            self._agreeing += 1
+            if self._agreeing >= FORGET_FRAMES:
+                self._outliers += self._contradicting
+                self._contradicting = 0
+            return True
+        self._contradicting += 1
+        self._agreeing = 0
+        if self._contradicting < CONFIRM_FRAMES:
+            return False
+        self._contradicting = 0
+        return True
 
     def _unwrap(self, camera_ns: int, received_ns: int) -> int | None:
         """The camera's time as if its counter never wrapped; None when it began anew."""
