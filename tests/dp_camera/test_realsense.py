@@ -245,6 +245,28 @@ def test_depth_comes_aligned_and_the_synchronisation_is_set(context):
     source.stop()
 
 
+def test_depth_moves_to_where_the_colour_sensor_sees_it(context):
+    camera = plugged_in(context, depth=True)
+    beside = rs.extrinsics()
+    beside.rotation = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    focal_px, distance_m, shift_px = 0.95 * 64, 0.8, 8
+    beside.translation = [shift_px * distance_m / focal_px, 0.0, 0.0]
+    camera._profiles[1].register_extrinsics_to(camera._profiles[0], beside)
+    source = source_of(context, camera, depth=True)
+    source.start()
+    depth = np.zeros((48, 64), dtype=np.uint16)
+    depth[:, 20:30] = 1000 * distance_m
+    frames = []
+    for number in range(1, 7):
+        camera.send(picture(number, camera), number, number * 33_333_000, depth)
+        frames.append(source.wait(1.0))
+    paired = [frame for frame in frames if frame is not None and frame.depth is not None]
+    assert len(paired) >= 3
+    columns = np.flatnonzero((paired[-1].depth == 1000 * distance_m).any(axis=0))
+    assert abs(columns[0] - (20 + shift_px)) <= 1 and abs(columns[-1] - (29 + shift_px)) <= 1
+    source.stop()
+
+
 def test_a_frame_of_another_size_is_refused(context):
     camera = plugged_in(context)
     source = source_of(context, camera)
