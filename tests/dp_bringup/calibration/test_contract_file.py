@@ -94,6 +94,17 @@ def test_a_written_file_replaces_the_old_one_and_keeps_it(tmp_path):
     assert write_contract(other, changed, path) is None and other.read_text() == changed
 
 
+def test_a_file_behind_a_link_is_written_and_the_link_stays(tmp_path):
+    path, link = tmp_path / "cells" / "cell.yaml", tmp_path / "cell.yaml"
+    path.parent.mkdir()
+    path.write_text(TEXT)
+    link.symlink_to(path)
+    changed = with_latency(TEXT, estimate(("action",)))
+    backup = write_contract(link, changed)
+    assert link.is_symlink() and path.read_text() == changed
+    assert backup is not None and backup.parent == path.parent and backup.read_text() == TEXT
+
+
 def test_the_difference_shows_the_changed_lines():
     lines = text_difference(TEXT, with_latency(TEXT, estimate(("gripper",))), "cell.yaml").splitlines()
     assert [line for line in lines if line.startswith(("+ ", "- "))] == [

@@ -108,7 +108,7 @@ def text_difference(before: str, after: str, name: str) -> str:
 
 
 def write_contract(path: Path, text: str, source: Path | None = None) -> Path | None:
-    """Write a contract at once and for good; what stood there is kept beside it.
+    """Write a contract at once and for good; what stood there is kept beside it. A link stays one.
 
     Args:
         path: the file.
@@ -119,6 +119,7 @@ def write_contract(path: Path, text: str, source: Path | None = None) -> Path | 
         The backup, `<name>.<time>.bak`, or None where there was no file.
     """
     backup = None
+    path = path.resolve()
     if path.exists():
         stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
         backup = path.with_name(f"{path.name}.{stamp}.bak")
