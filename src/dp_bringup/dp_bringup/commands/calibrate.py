@@ -120,6 +120,9 @@ def _check_camera(args: argparse.Namespace, contract: Contract) -> None:
     require_range("--pictures", args.pictures, 20, 100000)
     require_range("--hold", args.hold, 1, 60, "refreshes")
     require_range("--sim-screen-period", args.sim_screen_period, 0.002, 1, "s")
+    for name, value in (("latency", args.display_latency), ("uncertainty", args.display_uncertainty)):
+        if value is not None:
+            require_range(f"--display-{name}", value, 0, 0.5, "s")
 
 
 def _names(text: str, contract: Contract) -> list[str]:
@@ -176,7 +179,12 @@ def _starts(args: argparse.Namespace, contract: Contract) -> bool:
 
     if args.start == "true" and not is_simulated(contract):
         raise CalibrationError(f"--start true: {contract.name} is no simulated cell; start it with dp up teleop")
-    return is_simulated(contract) and args.start != "false"
+    starts = is_simulated(contract) and args.start != "false"
+    names = ("sim_camera_delay", "sim_camera_jitter", "sim_command_delay", "sim_gripper_delay")
+    asked = next((f"--{name.replace('_', '-')}" for name in names if getattr(args, name, 0.0)), None)
+    if asked and (not starts or getattr(args, "bag", [])):
+        raise CalibrationError(f"{asked}: only a simulated cell that is started here can be given a delay")
+    return starts
 
 
 def _camera(args: argparse.Namespace, contract: Contract, destination: Destination, folder: Path) -> None:
