@@ -118,7 +118,19 @@ def test_full_scale_is_one_and_more_is_clipped():
 
 
 @pytest.mark.parametrize(
-    "report", ["", "01", "01 00 00 00 00 00", "01 00 00 00 00 00 00 00", "02" + "00" * 12, "03", "03" + "00" * 9, "17"]
+    "report",
+    [
+        "01 00 80 00 00 00 00",
+        "01 00 00 00 00 ff 7f",
+        "",
+        "01",
+        "01 00 00 00 00 00",
+        "01 00 00 00 00 00 00 00",
+        "02" + "00" * 12,
+        "03",
+        "03" + "00" * 9,
+        "17",
+    ],
 )
 def test_a_malformed_report_is_a_named_error(report):
     with pytest.raises(ReportError):

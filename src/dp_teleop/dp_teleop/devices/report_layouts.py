@@ -19,6 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FULL_SCALE = 350.0
+# No cap is deflected beyond this, also where one reaches farther than its scale: such a report is damaged, and clipped
+# it would be a hand that pushes with all its might.
+LARGEST_AXIS = 1000
 LOGITECH, CONNEXION = 0x046D, 0x256F
 TRANSLATION, ROTATION, BUTTONS, BATTERY = 1, 2, 3, 0x17
 _THREE_AXES, _SIX_AXES = struct.Struct("<3h"), struct.Struct("<6h")
@@ -108,6 +111,8 @@ class ReportChange:
 
 def _to_base_frame(axes: tuple[int, ...]) -> NDArray[np.float64]:
     """Three axes of the device to three of the base frame: forward is away from the user, left and up the opposite."""
+    if max(map(abs, axes)) > LARGEST_AXIS:
+        raise ReportError(f"axes {axes}: at most {LARGEST_AXIS} can be")
     x, y, z = axes
     return np.clip(np.array([-y, -x, -z]) / FULL_SCALE, -1.0, 1.0)
 
@@ -132,7 +137,7 @@ def parse_report(report: bytes, model: Model) -> ReportChange:
         What it says; nothing for the numbers of other reports (vendor's own).
 
     Raises:
-        ReportError: the payload has a length that its number does not have.
+        ReportError: the payload has a length that its number does not have, or an axis a value that no cap gives.
     """
     if not report:
         raise ReportError("report without a number")
