@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 from dp_dataset.bag_reader import BagError, BagReader
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 
 def test_reads_what_was_recorded(record, tmp_path, contract):
@@ -34,6 +35,14 @@ def test_reads_an_unfinished_bag_to_its_last_complete_chunk(record, tmp_path):
     # The recorder embeds what it knew at the start, so even this bag says what it is.
     assert bag.episode["task"] == "place"
     assert bag.episode["state"] == "recording"
+
+
+def test_a_bag_of_another_writer_without_messages_has_no_span(tmp_path):
+    # rosbags, as rosbag2, begins with the greatest number there is.
+    with Writer(tmp_path / "none", version=9, storage_plugin=StoragePlugin.MCAP):
+        pass
+    bag = BagReader(tmp_path / "none")
+    assert (bag.indexed, bag.start_ns, bag.end_ns) == (True, 0, 0)
 
 
 def test_unfinished_bag_keeps_flushed_chunks(record, tmp_path):

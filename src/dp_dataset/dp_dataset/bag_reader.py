@@ -243,7 +243,9 @@ class BagReader:
         self._counts = {c.topic: 0 for c in self._channels.values()}
         for channel in self._channels.values():
             self._counts[channel.topic] += statistics.channel_message_counts.get(channel.id, 0)
-        self.start_ns, self.end_ns = statistics.message_start_time, statistics.message_end_time
+        if statistics.message_count:
+            # Without messages some writers put the greatest number there is in place of a time.
+            self.start_ns, self.end_ns = statistics.message_start_time, statistics.message_end_time
 
     def _scan(self, on_progress: Callable[[int], None] | None) -> None:
         records = McapRecords(self.path, _ignore, None, on_progress)
