@@ -2,6 +2,7 @@ import dataclasses
 import json
 import re
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,6 +83,11 @@ FAULTS = {
     "finger": (GRIPPER, 1.0, 1.01, setting("name", ["a", "b"]), r"no position of joint fr3_finger_joint1", 1.0),
     "joint": (JOINTS, 1.0, 1.01, setting("position", np.full(7, 1.1)), r"a joint jumps by 1.00 rad in 0.010 s", 1.0),
     "joint nan": (JOINTS, 1.0, 1.01, setting("velocity", np.full(7, np.nan)), r"a velocity is not finite$", 1.0),
+    "positions": (JOINTS, 1.0, 1.01, setting("position", np.zeros(0)), r"no position of joint fr3_joint1", 1.0),
+    "no stamps": (
+        *(POSE, 0, 9, setting("header.stamp", SimpleNamespace(sec=0, nanosec=0))),
+        *(r"200 stamps are not set \(0\)", None),
+    ),
     "command": (COMMAND, 1.0, 1.01, setting("commanded_width", 0.2), r"width 0.2000 m", 1.0),
     "wrench": (WRENCH, 1.0, 1.01, setting("wrench.force.x", float("inf")), r"a force or torque is not finite$", 1.0),
     "black": (FRONT, 0.5, 1.2, setting("data", black), r"black for 0.60 s$", 0.5),
@@ -227,6 +233,50 @@ def test_another_contract_may_be_stricter(record, tmp_path, contract):
     stricter = dataclasses.replace(contract, streams={**contract.streams, "ee_pose": stream})
     assert isinstance(stricter, Contract)
     assert any("100.00 Hz, the contract asks for 200 Hz" in line for line in failures(check_bag(folder, stricter)))
+
+
+def test_another_contract_may_be_slower(record, tmp_path, contract):
+    folder = record(tmp_path, seconds=1.0).folder
+    stream = dataclasses.replace(contract.streams["ee_pose"], rate_hz=50.0)
+    slower = dataclasses.replace(contract, streams={**contract.streams, "ee_pose": stream})
+    found = failures(check_bag(folder, slower))
+    assert found == ["failure: /robot/ee_pose: 100.00 Hz, the contract asks for 50 Hz"]
+
+
+def test_a_stream_of_another_type_is_told(record, tmp_path, contract):
+    folder = record(tmp_path, seconds=0.9).folder
+    stream = dataclasses.replace(contract.streams["wrench"], type="geometry_msgs/msg/TwistStamped")
+    other = dataclasses.replace(contract, streams={**contract.streams, "wrench": stream})
+    told = "its type is geometry_msgs/msg/WrenchStamped, the contract asks for geometry_msgs/msg/TwistStamped"
+    assert failures(check_bag(folder, other)) == [f"failure: /robot/wrench: {told}"]
+
+
+def test_a_contract_that_compresses_takes_raw_pictures_too(record, tmp_path, contract):
+    # As `ros2 bag record` leaves them of the same cell.
+    folder = record(tmp_path, seconds=0.9, without=(FRONT,)).folder
+    cameras = {name: dataclasses.replace(camera, recording="jpeg") for name, camera in contract.cameras.items()}
+    found = failures(check_bag(folder, dataclasses.replace(contract, cameras=cameras)))
+    assert found == [f"failure: /{FRONT}/compressed: no messages"]
+
+
+def test_dark_pictures_that_the_contract_does_not_ask_for_are_a_warning(record, tmp_path, contract):
+    change = altering(FRONT, 0.5, 1.2, setting("data", black))
+    folder = record(tmp_path, seconds=2.0, change=change).folder
+    cameras = {name: camera for name, camera in contract.cameras.items() if camera.topic != FRONT}
+    observation = dataclasses.replace(contract.observation, cameras=tuple(cameras))
+    without = dataclasses.replace(contract, cameras=cameras, observation=observation)
+    told = "black for 0.60 s"
+    assert any(told in line for line in failures(check_bag(folder)))
+    report = check_bag(folder, without)
+    assert failures(report) == []
+    assert told in [finding.what for finding in report.findings if finding.where == f"/{FRONT}"]
+
+
+def test_a_bag_without_messages_fails(tmp_path):
+    BagWriter(tmp_path / "empty").close()
+    report = check_bag(tmp_path / "empty")
+    assert (report.duration_s, report.message_count) == (0.0, 0)
+    assert failures(report) == ["failure: empty_0.mcap: the bag holds no messages"]
 
 
 def test_a_bag_that_is_no_episode_is_checked_as_far_as_that_goes(tmp_path):

@@ -56,6 +56,16 @@ def test_the_same_picture_is_frozen_if_something_moved():
     assert judge(still)[1].repeated == 29
 
 
+def test_a_picture_before_a_pause_is_not_frozen():
+    health, motion = ImageHealth("/c"), MotionRecord()
+    for index, data in enumerate(GOOD[:5]):
+        t_ns = index * 10**9
+        message = write_compressed_image(t_ns, "optical", "jpeg", data)
+        health.add(RawMessage("/c", "sensor_msgs/msg/CompressedImage", t_ns, t_ns, 0, memoryview(message)))
+        motion.add(t_ns, np.array([t_ns / 1e9, 0.0, 0.0]))
+    assert health.findings(0, motion) == []
+
+
 @pytest.mark.parametrize("place", [30, 31, 32, 33])
 def test_a_picture_without_an_end_is_found_whether_decoded_or_not(place):
     files = list(GOOD)

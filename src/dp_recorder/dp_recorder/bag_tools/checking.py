@@ -1,6 +1,7 @@
 """Checks a bag from what is in it alone, against the contract that it carries or another one."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from dp_recorder.bag_tools.motion_health import motion_checks
 from dp_recorder.bag_tools.motion_record import MotionRecord
 from dp_recorder.bag_tools.stream_timing import StreamTiming, TimingLimits
 from dp_recorder.episode import EPISODE_FILE
-from dp_recorder.recorded_streams import recorded_streams
+from dp_recorder.recorded_streams import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, RecordedStream, recorded_streams
 from dp_recorder.serialized_message import SerializedMessageError, read_stamp_ns
 
 _HEADER_FIRST = re.compile(r"^(?:\s*(?:#[^\n]*)?\n)*\s*(?:std_msgs/)?(?:msg/)?Header\s+\w+")
@@ -81,14 +82,19 @@ class _Check:
         details = bag.topic_details
         self._stamped = {name for name, topic in details.items() if _has_header(topic)}
         self._timings = {name: StreamTiming(name, limits) for name, limits in self._limits(details).items()}
-        simulated = is_simulated(self._episode)
-        self._images = {t.name: ImageHealth(t.name, simulated) for t in details.values() if t.type_name in IMAGE_TYPES}
+        asked, simulated = self._asked_images(), is_simulated(self._episode)
+        self._images = {
+            t.name: ImageHealth(t.name, simulated, FAILURE if asked is None or t.name in asked else WARNING)
+            for t in details.values()
+            if t.type_name in IMAGE_TYPES
+        }
         self._frames = CameraFrames({name: topic.type_name for name, topic in details.items()})
         self._motion = MotionRecord()
         self._checks = (
             motion_checks(self._contract, bag.topics, self._full_name, self._motion) if self._contract else {}
         )
         self._undecodable: set[str] = set()
+        self._unset: Counter[str] = Counter()
 
     def run(self, on_progress: Callable[[int], None] | None) -> BagReport:
         bag, count = self._bag, 0
@@ -97,6 +103,7 @@ class _Check:
             count += 1
         self._check_file(count)
         self._check_episode()
+        self._check_contract(count)
         for timing in self._timings.values():
             self._findings += timing.findings(bag.start_ns, bag.end_ns)
         for image in self._images.values():
@@ -111,12 +118,26 @@ class _Check:
     def _full_name(self, relative: str) -> str:
         return f"{self._prefix}/{relative.lstrip('/')}"
 
+    def _name_of(self, stream: RecordedStream) -> str:
+        """Full name of a stream in the bag: of a camera the raw or the compressed topic, whichever was recorded."""
+        name, raw = self._full_name(stream.bag_topic), self._full_name(stream.topic)
+        others = (raw, f"{raw}/compressed") if stream.required and stream.type_name == IMAGE_TYPE else ()
+        topics = self._bag.topics
+        return next((other for other in (name, *others) if other in topics), name)
+
+    def _asked_images(self) -> set[str] | None:
+        """Topics of the contract's cameras, raw and compressed; None without a contract, when any may be one."""
+        if self._contract is None:
+            return None
+        raw = [self._full_name(camera.topic) for camera in self._contract.cameras.values()]
+        return {*raw, *(f"{name}/compressed" for name in raw)}
+
     def _limits(self, details: Mapping[str, BagTopic]) -> dict[str, TimingLimits]:
         streams = recorded_streams(self._contract) if self._contract else ()
         described, clocked = self._episode.get("streams") or {}, not is_simulated(self._episode)
         found = {}
         for stream in streams:
-            name = self._full_name(stream.bag_topic)
+            name = self._name_of(stream)
             # Of several publishers on one topic the counters mean nothing; the recorder has noticed that.
             counted = described.get(stream.topic, {}).get("published", 0) is not None
             if stream.required or name in details:
@@ -132,6 +153,7 @@ class _Check:
                 self._undecodable.add(f"{entry.topic}: {error}")
         # A stamp of zero is what a publisher sends that has none.
         timing_ns = stamp_ns or entry.publish_time_ns
+        self._unset[entry.topic] += stamp_ns == 0
         self._timings[entry.topic].add(entry.log_time_ns, timing_ns, entry.sequence, len(entry.data))
         self._frames.add(entry.topic, entry.data, entry.sequence, entry.log_time_ns)
         image, check = self._images.get(entry.topic), self._checks.get(entry.topic)
@@ -192,6 +214,19 @@ class _Check:
             self._complain(
                 WARNING, EPISODE_FILE, f"contract_hash {episode.get('contract_hash')!r} is another contract's"
             )
+
+    def _check_contract(self, count: int) -> None:
+        """What no figure of a stream shows: nothing at all, messages of another type, and such without a time."""
+        if not count:
+            self._complain(FAILURE, self._bag.path.name, "the bag holds no messages")
+        types = self._bag.topics
+        for stream in recorded_streams(self._contract) if self._contract else ():
+            name, level = self._name_of(stream), FAILURE if stream.required else WARNING
+            wanted = COMPRESSED_IMAGE_TYPE if name != self._full_name(stream.topic) else stream.type_name
+            if types.get(name, wanted) != wanted:
+                self._complain(level, name, f"its type is {types[name]}, the contract asks for {wanted}")
+            if unset := self._unset[name]:
+                self._complain(level, name, f"{unset} stamps are not set (0): nobody knows when that was measured")
 
     def _check_counts(self, episode: Mapping[str, Any]) -> None:
         counts = self._bag.message_counts

@@ -23,6 +23,7 @@ BLACK_LEVEL, WHITE_LEVEL, WHITE_SHARE = 4.0, 250, 0.6
 FROZEN_S, DEAD_S, VISIBLE_MOTION_M = 0.5, 0.3, 0.01
 #: Pictures of a simulator have no noise: those of a wrist camera over an even floor stay the same while it moves.
 FROZEN_SIMULATED_S = 2.0
+_FROZEN_PICTURES = 3
 _STEP = 8
 #: Compressed pictures are decoded so often at most, ns.
 _DECODE_NS = 100_000_000
@@ -34,18 +35,21 @@ _JPEG_BEGIN, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 class ImageHealth:
     """Judges the pictures of one camera in their order; constant memory."""
 
-    def __init__(self, topic: str, simulated: bool = False) -> None:
+    def __init__(self, topic: str, simulated: bool = False, severe: str = FAILURE) -> None:
         """Start with none.
 
         Args:
             topic: Full name.
             simulated: Whether a simulator drew them.
+            severe: Level of what makes pictures worthless: of a mask, which may well be dark, only a warning.
         """
         self.topic = topic
         self._frozen_ns = 1e9 * (FROZEN_SIMULATED_S if simulated else FROZEN_S)
+        self._severe = severe
         self.pictures = 0
         self._checksum: int | None = None
         self._same_since_ns = 0
+        self._run_length = 0
         self._next_decoding_ns = 0
         self._repeated = 0
         self._frozen: list[tuple[int, int]] = []
@@ -64,9 +68,10 @@ class ImageHealth:
         checksum = zlib.crc32(content)
         if checksum == self._checksum:
             self._repeated += 1
+            self._run_length += 1
         else:
             self._end_run(t_ns)
-            self._checksum, self._same_since_ns = checksum, t_ns
+            self._checksum, self._same_since_ns, self._run_length = checksum, t_ns, 1
         if pixels is not None:
             self._black.update(t_ns, float(pixels.mean()) < BLACK_LEVEL)
             self._white.update(t_ns, float((pixels >= WHITE_LEVEL).mean()) > WHITE_SHARE)
@@ -89,7 +94,9 @@ class ImageHealth:
         return np.asarray(pixels, np.uint8), data
 
     def _end_run(self, t_ns: int) -> None:
-        if self._checksum is not None and t_ns - self._same_since_ns > self._frozen_ns:
+        # One picture before a pause, or of a slow camera, is not frozen.
+        lasted = self._run_length >= _FROZEN_PICTURES and t_ns - self._same_since_ns > self._frozen_ns
+        if self._checksum is not None and lasted:
             # The longest few tell enough, and a camera that stands still for hours keeps its memory.
             self._frozen = sorted([*self._frozen, (self._same_since_ns, t_ns)], key=lambda run: run[0] - run[1])[:100]
 
@@ -101,16 +108,16 @@ class ImageHealth:
         for name, seen in (("black", self._black), ("over-exposed", self._white)):
             if seen.longest_ns > DEAD_S * 1e9:
                 what = f"{name} for {seen.longest_ns / 1e9:.2f} s"
-                found.append(self._finding(FAILURE, what, seen.longest_at_ns, start_ns))
+                found.append(self._finding(self._severe, what, seen.longest_at_ns, start_ns))
         if self._broken.times:
             what = "pictures cannot be decoded"
-            found.append(self._finding(FAILURE, what, self._broken.first_ns, start_ns))
+            found.append(self._finding(self._severe, what, self._broken.first_ns, start_ns))
         for begin, end in self._frozen:
             moved_m = motion.distance_m(begin, end)
             what = f"the same picture for {(end - begin) / 1e9:.2f} s"
             if moved_m is not None and moved_m > VISIBLE_MOTION_M:
                 what = f"frozen: {what} while the arm moved by {moved_m:.3f} m"
-                found.append(self._finding(FAILURE, what, begin, start_ns))
+                found.append(self._finding(self._severe, what, begin, start_ns))
                 break
             if moved_m is None:
                 found.append(self._finding(WARNING, what, begin, start_ns))

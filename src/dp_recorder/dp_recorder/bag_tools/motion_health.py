@@ -166,9 +166,10 @@ class JointHealth:
 
     def add(self, t_ns: int, message: Any) -> None:
         """Check one message, received at a log time in ns."""
-        missing = [name for name in self._names if name not in message.name]
+        present = message.name[: len(message.position)]
+        missing = [name for name in self._names if name not in present]
         if missing:
-            what = f"no joint {missing[0]}; there are {', '.join(message.name) or 'none'}"
+            what = f"no position of joint {missing[0]}; there are {', '.join(present) or 'none'}"
             self.complaints.add("joint", t_ns, what)
         for field in ("position", "velocity", "effort"):
             if not np.isfinite(getattr(message, field)).all():

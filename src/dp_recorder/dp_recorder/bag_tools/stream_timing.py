@@ -7,11 +7,11 @@ from dp_recorder.bag_tools.finding import FAILURE, WARNING, BagFinding
 from dp_recorder.bag_tools.running_quantiles import RunningQuantiles
 from dp_recorder.recorded_streams import RecordedStream
 from dp_recorder.stream_statistics import StreamStatistics
-from dp_recorder.verdict import FUTURE_S, JITTER_FLOOR_S
+from dp_recorder.verdict import FUTURE_S, HIGHEST_RATE, JITTER_FLOOR_S
 
 _SECOND_NS = 1_000_000_000
 _GAP_PERIODS = 1.5
-#: Below this share of the contract's rate a stream fails the check.
+#: Below this share of the contract's rate a stream fails the check, and above the verdict's ``HIGHEST_RATE``.
 LEAST_RATE_SHARE = 0.9
 #: Drift between two clocks that is complained of, and the change of offset below which it is noise.
 DRIFT_SHARE, DRIFT_S = 200e-6, 0.005
@@ -135,7 +135,8 @@ class StreamTiming:
             if limits.required:
                 complain(FAILURE, "no messages")
             return found
-        if limits.rate_hz and row["messages"] > 1 and row["rate_hz"] < LEAST_RATE_SHARE * limits.rate_hz:
+        share = row["rate_hz"] / limits.rate_hz if limits.rate_hz and row["messages"] > 1 else 1.0
+        if not LEAST_RATE_SHARE <= share <= HIGHEST_RATE:
             complain(severe, f"{row['rate_hz']:.2f} Hz, the contract asks for {limits.rate_hz:g} Hz")
         if limits.max_age_s and row["longest_gap_s"] > limits.max_age_s:
             what = f"gap of {row['longest_gap_s']:.3f} s between stamps, allowed {limits.max_age_s:g} s"
