@@ -284,6 +284,16 @@ def test_a_bag_that_is_being_written_is_left_alone(whole, tmp_path):
     assert repair_bag(folder).state == "repaired"
 
 
+def test_a_file_that_never_was_a_bag_is_left_alone(whole, tmp_path):
+    (tmp_path / "notes.mcap").write_text("shopping list\n")
+    with pytest.raises(BagError, match=r"notes.mcap is no MCAP file, and nothing in it can be read"):
+        repair_bag(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.mcap"]
+    # Of a bag whose first block was lost the rest is worth having.
+    (tmp_path / "notes.mcap").write_bytes(b"lost" * 2 + whole[0][8:])
+    assert repair_bag(tmp_path).message_count == len(whole[1])
+
+
 def test_a_folder_without_a_bag_is_named(tmp_path):
     with pytest.raises(BagError, match=r"holds 0 MCAP files"):
         repair_bag(tmp_path)

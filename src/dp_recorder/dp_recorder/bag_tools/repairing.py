@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dp_dataset.bag_reader import BagError, BagReader
-from dp_dataset.mcap_records import McapDamage
+from dp_dataset.mcap_records import MAGIC, McapDamage
 
 from dp_recorder.atomic_file import write_text_atomically
 from dp_recorder.bag_tools.bag_copy import (
@@ -99,6 +99,7 @@ class _Repairing:
 
     def run(self) -> Repair:
         self._read_through()
+        self._refuse_other_files()
         problems, self._lost = self._problems(), self._losses()
         broken = not self._bag.indexed or bool(self._damage)
         state = (REPAIRED if broken else DESCRIBED) if problems else INTACT
@@ -130,6 +131,22 @@ class _Repairing:
     def _read_through(self) -> None:
         for entry in self._bag.read_raw(on_damage=self._damage.append, on_progress=self._on_progress):
             self._evidence.add(entry)
+
+    def _refuse_other_files(self) -> None:
+        """A file that never was a bag is not replaced by an empty one that says a recorder was killed.
+
+        Raises:
+            BagError: If nothing in it could be read, nor tells that it was a bag, nor can be what a recorder left.
+        """
+        known = self._episode is not None or self._bag.topics or read_information(self._bag.folder) is not None
+        if known or not any(damage.offset == 0 for damage in self._damage):
+            return
+        with self._bag.path.open("rb") as file:
+            begin = file.read(len(MAGIC))
+        if any(begin) and not MAGIC.startswith(begin):
+            raise BagError(
+                f"{self._bag.path} is no MCAP file, and nothing in it can be read: there is nothing to repair"
+            )
 
     def _problems(self) -> list[str]:
         found = []
