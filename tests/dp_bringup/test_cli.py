@@ -66,6 +66,8 @@ def test_unknown_command_names_the_valid_ones(capsys):
         (["bag", "info", "nowhere"], "nowhere"),
         (["record", "--task", "juggle", "--out", "x"], "place, reach_around"),
         (["record", "--cell", "moon", "--out", "x"], "sim_franka"),
+        (["record", "--attach", "--out", "x", "--countdown", "0", "--task", "wipe"], "--out, --countdown, --task: not"),
+        (["record", "--out", "x", "--name", "Ada", "--auto-start"], "--name, --auto-start: for a person"),
         (["eval", "sim", "nowhere", "--cell", "moon"], "sim_franka"),
         (["eval", "sim", "nowhere", "--episodes", "0"], "--episodes 0"),
         (["eval", "sim", "nowhere", "--runtime", "fastest"], "auto, int8, reference"),

@@ -14,13 +14,21 @@ EXAMPLES = """examples:
   dp record --cell fr3_crisp --task wipe --out data/wipe --countdown 3
   dp record --operator person --plan example --out runs/mine                    # you drive the simulated cell
   ROS_DOMAIN_ID=7 dp record --attach --plan example                         # join what `dp up teleop` has started
-A plan goes on where the episodes in --out end. Ctrl-C keeps the open episode, without a label."""
+A plan goes on where the episodes in --out end. A recorder that is joined (--attach) keeps its folder, task, operator
+and times, but takes the plan. Ctrl-C keeps the open episode, without a label."""
+
+
+_DEFAULT_TASK = "place"
+#: What only a recorder that is started here learns, and of that what only a person's recorder does.
+_OF_A_PERSON = ("name", "countdown", "reset_pause", "max_duration", "auto_start")
+_OF_A_START = ("out", "run", *_OF_A_PERSON)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")
-    parser.add_argument("--task", default="place", help="task; of the simulated cell a known one (default: place)")
+    text = "task; of the simulated cell a known one (default: place)"
+    parser.add_argument("--task", default=_DEFAULT_TASK, help=text)
     text = "who drives: person, scripted (simulated cells only), or auto: scripted in simulation unless --plan is given"
     parser.add_argument("--operator", choices=("auto", "scripted", "person"), default="auto", help=text)
     parser.add_argument("--out", type=Path, help="folder for the episodes (needed unless --attach)")
@@ -55,11 +63,24 @@ def run(args: argparse.Namespace) -> int:
     by_person = args.attach or args.plan is not None or not simulated
     if args.operator == "scripted" and by_person:
         raise CommandError("--operator scripted drives a simulated cell, without --plan and --attach")
+    if args.attach and (told := _told(args, _OF_A_START) + (["--task"] if args.task != _DEFAULT_TASK else [])):
+        raise CommandError(
+            f"{', '.join(told)}: not with --attach, for a recorder that runs keeps its folder, task, operator and "
+            "times; put them into a plan, or set them where it is started"
+        )
     if args.operator == "person" or by_person:
         from dp_bringup.operator_desk.recording import record_by_person
 
         return record_by_person(args, simulated)
+    if told := _told(args, _OF_A_PERSON):
+        raise CommandError(f"{', '.join(told)}: for a person who drives; add --operator person")
     return _record_scripted(args)
+
+
+def _told(args: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
+    """Flags that were given, of these."""
+    values = {name: getattr(args, name) for name in names}
+    return [f"--{name.replace('_', '-')}" for name, value in values.items() if value or type(value) is float]
 
 
 def _record_scripted(args: argparse.Namespace) -> int:
