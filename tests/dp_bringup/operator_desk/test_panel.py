@@ -14,7 +14,8 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def stream(topic, **changes):
-    values = {"rate_hz": 29.97, "expected_rate_hz": 30.0, "jitter_s": 0.0012, "delay_s": 0.041, "age_s": 0.05}
+    values = {"rate_hz": 29.97, "expected_rate_hz": 30.0, "jitter_s": 0.0012, "delay_s": 0.041, "max_gap_s": 0.067}
+    values["age_s"] = 0.05
     return StreamState(topic=topic, required=True, received=100, **{**values, **changes})
 
 
@@ -41,7 +42,7 @@ def test_recording_shows_time_plan_streams_and_disk():
     assert "fr3_crisp  place  kept 2" in shown and "RECORDING 1:07.3" in shown
     assert "item 3 of 20" in shown and "arm TELEOP" in shown and "SpaceMouse Wireless (hid)" in shown
     row = next(line for line in shown.splitlines() if "camera/front" in line)
-    assert row.split() == ["+", "camera/front/color/image_raw", "30.0", "30", "1.2ms", "41ms", "0.05s", "0"]
+    assert row.split() == ["+", "camera/front/color/image_raw", "30.0", "30", "1.2ms", "41ms", "0.07s", "0.05s", "0"]
     # 100 GiB at 26 MB/s are 68.8 minutes.
     assert "disk 100.0 GiB free, 26.0 MB/s, 69 min left, queue 2 %" in shown
     assert "Cube on the left mark." not in shown, "while recording nobody moves objects"
@@ -98,8 +99,9 @@ def test_what_others_send_cannot_move_the_cursor():
     st.lists(st.text(max_size=120), max_size=8), st.floats(-1e9, 1e9),
 )  # fmt: skip
 def test_lines_never_exceed_the_terminal(columns, rows, number, words, warnings, figure):
+    times = dict.fromkeys(("delay_s", "age_s", "max_gap_s"), figure)
     streams = [
-        stream("/a/" + words, problem=words, rate_hz=abs(figure), delay_s=figure, age_s=figure, jitter_s=abs(figure)),
+        stream("/a/" + words, problem=words, rate_hz=abs(figure), jitter_s=abs(figure), **times),
         stream("/robot/ee_pose", lost=10**9),
     ]
     shown = state(

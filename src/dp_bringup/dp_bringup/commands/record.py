@@ -27,7 +27,7 @@ _OF_A_START = ("out", "run", *_OF_A_PERSON)
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--cell", default="sim_franka", help="cell contract (default: sim_franka)")
-    text = "task; of the simulated cell a known one (default: place)"
+    text = "task, unless --plan names it; of the simulated cell a known one (default: place)"
     parser.add_argument("--task", default=_DEFAULT_TASK, help=text)
     text = "who drives: person, scripted (simulated cells only), or auto: scripted in simulation unless --plan is given"
     parser.add_argument("--operator", choices=("auto", "scripted", "person"), default="auto", help=text)
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     person.add_argument("--plan", help="plan: a YAML file, or a name in config/plans")
     person.add_argument("--attach", action="store_true", help="join a running graph instead of starting one")
     person.add_argument("--run", type=Path, help="folder for logs (default: a new one under runs/)")
-    person.add_argument("--name", default="", help="who drives, kept in each episode (default: the plan's)")
+    person.add_argument("--name", default="", help="who drives, kept in each episode unless the plan says who")
     for flag, what in (
         ("--countdown", "count-down before each episode, s (0 to 60)"),
         ("--reset-pause", "pause after each episode, s (0 to 3600)"),

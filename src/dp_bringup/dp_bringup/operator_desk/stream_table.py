@@ -1,4 +1,4 @@
-"""The table of streams: rate, jitter, delay, age and losses of each, problems first in colour."""
+"""The table of streams: rate, jitter, delay, longest gap, age and losses of each, problems first in colour."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dp_bringup.operator_desk.style import (
 )
 from dp_msgs.msg import StreamState
 
-_FIGURES = "{rate:>7s}{expected:>6s}{jitter:>8s}{delay:>8s}{age:>8s}{lost:>7s}"
-_FIGURES_WIDTH = 44
-_HEAD = {"rate": "Hz", "expected": "of", "jitter": "jitter", "delay": "delay", "age": "age", "lost": "lost"}
+_FIGURES = "{rate:>7s}{expected:>5s}{jitter:>8s}{delay:>8s}{gap:>7s}{age:>7s}{lost:>6s}"
+_FIGURES_WIDTH = 48
+_HEAD = {name: name for name in ("jitter", "delay", "gap", "age", "lost")} | {"rate": "Hz", "expected": "of"}
 
 
 def stream_table(streams: Sequence[StreamState], style: Style, room: int) -> list[str]:
@@ -53,6 +53,7 @@ def _row(stream: StreamState, style: Style, name_width: int) -> str:
         expected=f"{stream.expected_rate_hz:g}" if stream.expected_rate_hz else "-",
         jitter=f"{1e3 * stream.jitter_s:.1f}ms" if stream.expected_rate_hz else "-",
         delay=_milliseconds(stream.delay_s),
+        gap=_seconds(stream.max_gap_s) if stream.expected_rate_hz else "-",
         age=_seconds(stream.age_s) if stream.age_s >= 0 or stream.age_s < -1 else "-",
         lost=str(stream.lost + stream.dropped),
     )
