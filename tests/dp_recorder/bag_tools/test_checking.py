@@ -15,7 +15,7 @@ from dp_recorder.type_definitions import load_type_definition
 
 from dp_msgs.msg import CommandState
 
-from .conftest import write_poses
+from .conftest import pose, write_poses
 
 START_NS = 1_000_000_000_000
 
@@ -285,3 +285,15 @@ def test_a_bag_that_is_no_episode_is_checked_as_far_as_that_goes(tmp_path):
     report = check_bag(tmp_path / "foreign")
     assert [finding.what for finding in report.findings if "no contract" in finding.what]
     assert report.message_count == 40
+
+
+def test_a_whole_file_of_another_writer_needs_no_metadata_beside_it(tmp_path):
+    writer = BagWriter(tmp_path / "plain")
+    channel = writer.add_topic("/pose", load_type_definition("geometry_msgs/msg/PoseStamped"))
+    for index in range(5):
+        writer.write(channel, pose(index), index * 10**9, index * 10**9, 0)
+    writer.close()
+    (tmp_path / "plain" / "metadata.yaml").unlink()
+    report = check_bag(tmp_path / "plain")
+    assert failures(report) == []
+    assert any("metadata.yaml is missing" in finding.what for finding in report.findings)

@@ -63,6 +63,19 @@ def test_states_sizes_and_filters(episodes):
     assert len(select(listed)) == 4
 
 
+def test_a_whole_file_without_metadata_was_not_killed(tmp_path):
+    write_poses(tmp_path / "whole", count=8)
+    for name in ("episode.json", "metadata.yaml"):
+        (tmp_path / "whole" / name).unlink()
+    assert list_bag(tmp_path / "whole").state == "foreign"
+    assert list_bag(tmp_path / "whole" / "whole_0.mcap") == list_bag(tmp_path / "whole")
+    path = tmp_path / "whole" / "whole_0.mcap"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert list_bag(tmp_path / "whole").state == "killed"
+    path.write_bytes(b"")
+    assert list_bag(tmp_path / "whole").state == "killed"
+
+
 def test_an_episode_that_is_being_written_is_not_called_killed(episodes):
     path = episodes / "episode_0002_place" / "episode_0002_place_0.mcap"
     code = "import sys; f = open(sys.argv[1], 'ab'); print('open', flush=True); sys.stdin.read()"

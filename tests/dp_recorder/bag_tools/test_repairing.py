@@ -9,6 +9,7 @@ import pytest
 from dp_dataset.bag_reader import BagError, BagReader
 from dp_recorder.bag_tools import bag_replacement, repairing
 from dp_recorder.bag_tools.repairing import repair_bag
+from dp_recorder.bag_tools.trimming import trim_bag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
@@ -282,6 +283,36 @@ def test_a_bag_that_is_being_written_is_left_alone(whole, tmp_path):
             repair_bag(folder)
         writer.communicate()
     assert repair_bag(folder).state == "repaired"
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Folder of a recording of two files that share a metadata.yaml."""
+    for name in ("split", "other"):
+        write_poses(tmp_path / name)
+    folder = tmp_path / "split"
+    (tmp_path / "other" / "other_0.mcap").rename(folder / "split_1.mcap")
+    (folder / "episode.json").unlink()
+    text = (folder / "metadata.yaml").read_text()
+    files = "relative_file_paths:\n    - split_0.mcap\n"
+    assert files in text
+    (folder / "metadata.yaml").write_text(text.replace(files, f"{files}    - split_1.mcap\n"))
+    return folder
+
+
+def test_one_file_of_several_keeps_the_metadata_of_all(split):
+    metadata = (split / "metadata.yaml").read_text()
+    path = split / "split_1.mcap"
+    # The episode embedded in the file says that it is still open: that is what would be repaired.
+    embedded = repair_bag(path, dry_run=True)
+    assert all("metadata.yaml" not in text for text in embedded.problems)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(BagError, match=r"split_1.mcap is one of 2 MCAP files that share a metadata.yaml; copy it"):
+        repair_bag(path)
+    with pytest.raises(BagError, match=r"split_0.mcap is one of 2 MCAP files"):
+        trim_bag(split / "split_0.mcap", start_s=1.0, in_place=True)
+    assert (split / "metadata.yaml").read_text() == metadata
+    assert sorted(file.name for file in split.iterdir()) == ["metadata.yaml", "split_0.mcap", "split_1.mcap"]
 
 
 def test_a_file_that_never_was_a_bag_is_left_alone(whole, tmp_path):

@@ -143,9 +143,15 @@ def _definition(topic: BagTopic) -> TypeDefinition:
 
 
 def information_differences(found: Mapping[str, Any] | None, bag: BagReader) -> list[str]:
-    """What ``metadata.yaml`` says otherwise than the file, one line for each; empty where they agree."""
+    """What ``metadata.yaml`` says otherwise than the file, one line for each; empty where they agree.
+
+    Of a recording split into several files it speaks of all of them, which one file cannot contradict.
+    """
     if found is None:
         return [f"{METADATA_FILE} is missing or no metadata of a bag"]
+    files = found.get("relative_file_paths")
+    if isinstance(files, list) and len(files) > 1 and bag.path.name in files:
+        return []
     true = information_of(bag)
     lines = []
     for key in ("storage_identifier", "duration", "starting_time", "message_count", "relative_file_paths"):

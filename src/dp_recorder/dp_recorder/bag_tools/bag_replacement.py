@@ -18,6 +18,20 @@ from dp_recorder.bag_tools.bag_folders import ORIGINAL_SUFFIX, WORK_FOLDER, orig
 _SPARE_BYTES = 16 * 2**20
 
 
+def require_only_file(bag: BagReader) -> None:
+    """Files that belong together share one ``metadata.yaml``, which must not come to speak of one of them only.
+
+    Raises:
+        BagError: If other files of a recording lie in the folder.
+    """
+    count = len(list(bag.folder.glob("*.mcap")))
+    if count > 1:
+        raise BagError(
+            f"{bag.path} is one of {count} MCAP files that share a {METADATA_FILE}; "
+            "copy it into a folder of its own first"
+        )
+
+
 def replace_bag(
     bag: BagReader,
     messages: Iterable[RawMessage],

@@ -189,8 +189,11 @@ class _Check:
         indexed = sum(bag.message_counts.values())
         if indexed != count:
             self._complain(FAILURE, bag.path.name, f"{count} messages can be read, its index says {indexed}")
-        for line in information_differences(read_information(bag.folder), bag):
-            self._complain(FAILURE, bag.path.name, f"{line}; see dp bag repair")
+        information = read_information(bag.folder)
+        # A whole file of another writer needs no metadata beside it.
+        level = WARNING if information is None and not self._episode else FAILURE
+        for line in information_differences(information, bag):
+            self._complain(level, bag.path.name, f"{line}; see dp bag repair")
 
     def _check_episode(self) -> None:
         episode, bag = self._episode, self._bag

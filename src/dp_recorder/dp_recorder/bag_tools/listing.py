@@ -1,10 +1,13 @@
 """What there is in a folder of episodes, from their small files alone: no bag is opened."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from dp_dataset.mcap_records import MAGIC
 
 from dp_recorder.bag_tools.bag_copy import METADATA_FILE, read_information
 from dp_recorder.bag_tools.bag_folders import is_being_written, originals_in
@@ -58,7 +61,8 @@ SORT_KEYS: dict[str, Callable[[ListedBag], Any]] = {
 
 
 def list_bag(folder: Path) -> ListedBag:
-    """Describe one bag."""
+    """Describe one bag, by its folder, or by one of several files in it."""
+    folder = folder.parent if folder.is_file() else folder
     files = [*folder.glob("*.mcap"), *originals_in(folder)]
     episode = _episode(folder)
     if episode.get("state") == "closed":
@@ -113,11 +117,21 @@ def _state(folder: Path, episode: dict[str, Any], information: dict[str, Any] | 
     # Asked last, for it looks at all processes.
     if not whole and any(is_being_written(path) for path in folder.glob("*.mcap")):
         return RECORDING
-    if information is None or not any(folder.glob("*.mcap")):
+    files = list(folder.glob("*.mcap"))
+    if information is None and not episode and files and all(_has_end(path) for path in files):
+        return FOREIGN  # of a writer that puts no metadata beside its file
+    if information is None or not files:
         return KILLED
     if not episode:
         return FOREIGN
     return CLOSED if episode.get("state") == "closed" else KILLED
+
+
+def _has_end(path: Path) -> bool:
+    """Whether an MCAP file ends as its writer ends it."""
+    with path.open("rb") as file:
+        file.seek(-min(len(MAGIC), path.stat().st_size), os.SEEK_END)
+        return file.read() == MAGIC
 
 
 def _episode(folder: Path) -> dict[str, Any]:

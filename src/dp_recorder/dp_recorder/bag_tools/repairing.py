@@ -25,7 +25,12 @@ from dp_recorder.bag_tools.bag_copy import (
     read_information,
 )
 from dp_recorder.bag_tools.bag_folders import is_being_written
-from dp_recorder.bag_tools.bag_replacement import finish_replacement, replace_bag, undo_interrupted
+from dp_recorder.bag_tools.bag_replacement import (
+    finish_replacement,
+    replace_bag,
+    require_only_file,
+    undo_interrupted,
+)
 from dp_recorder.bag_tools.evidence import BagEvidence
 from dp_recorder.episode import EPISODE_FILE, UNLABELLED, write_episode_file
 from dp_recorder.rosbag2_metadata import dump
@@ -74,7 +79,7 @@ def repair_bag(
         on_progress: Told how many bytes of the file were read, for up to three passes.
 
     Raises:
-        BagError: If there is nothing to repair, or the bag is being recorded at this moment.
+        BagError: If there is nothing to repair, the bag is being recorded at this moment, or is one of several files.
         OSError: If the disk refuses, for want of space for example; the bag is then as it was.
     """
     folder = folder.resolve()
@@ -108,6 +113,7 @@ class _Repairing:
         backup = None
         verdict = str((self._episode or {}).get("verdict", ""))
         if problems and not self._dry_run:
+            require_only_file(self._bag)
             description = self._description() if self._episode is not None else None
             if broken:
                 backup = self._replace(description)

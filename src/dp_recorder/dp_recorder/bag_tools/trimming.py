@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from dp_recorder.bag_tools.bag_copy import copy_bag, custom_data_of, is_latched
 from dp_recorder.bag_tools.bag_folders import is_being_written
-from dp_recorder.bag_tools.bag_replacement import finish_replacement, replace_bag, undo_interrupted
+from dp_recorder.bag_tools.bag_replacement import (
+    finish_replacement,
+    replace_bag,
+    require_only_file,
+    undo_interrupted,
+)
 from dp_recorder.bag_tools.evidence import BagEvidence, contract_of
 from dp_recorder.episode import EPISODE_FILE, create_episode_folder, write_episode_file
 from dp_recorder.verdict import BAD, Verdict
@@ -80,6 +85,8 @@ def trim_bag(
         raise BagError(f"{bag.path} is being written by another process; end the recording first")
     if not bag.indexed:
         raise BagError(f"{bag.path} has no index; repair it first: dp bag repair {folder}")
+    if in_place:
+        require_only_file(bag)
     span = motion_span(bag, on_progress) if auto else _span(bag, start_s, end_s)
     return _Trimming(bag, span, on_progress).run(out, in_place)
 
