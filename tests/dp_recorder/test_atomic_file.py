@@ -44,6 +44,10 @@ def test_a_failed_replacement_leaves_the_old_content_alone(tmp_path, monkeypatch
 
 
 def test_names_of_an_episode_are_synced_as_well_as_its_files(tmp_path, synced):
+    new = tmp_path / "new" / "recordings"
+    EpisodeWriter(EpisodeRequest(new, "place"), [], 0).close("discard", 0)
+    assert {tmp_path, new.parent, new} <= set(synced), "folders that were made for the first episode too"
+    synced.clear()
     writer = EpisodeWriter(EpisodeRequest(tmp_path, "place"), [], 0)
     folder = writer.folder
     assert {tmp_path, folder} <= set(synced), "the episode is there after a power cut, if empty"

@@ -83,7 +83,10 @@ def create_episode_folder(directory: Path, task: str) -> Path:
 
     Discarded episodes keep their number, so an id is never given twice.
     """
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     directory.mkdir(parents=True, exist_ok=True)
+    for folder in new:
+        sync_folder(folder.parent)  # else a power cut could take the folder with every episode in it
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", task).strip("-") or "untitled"
     present = [*directory.iterdir(), *(directory / DISCARDED_FOLDER).glob("*")]
     numbers = [int(match.group(1)) for path in present if (match := _NUMBERED.match(path.name))]
