@@ -17,6 +17,15 @@ UNLABELLED, SUCCESS, FAILURE, DISCARD = OUTCOMES = ("unlabelled", "success", "fa
 NO_OUTCOME = "nobody said whether it succeeded: it has no label"
 _SEED = re.compile(r"\bseed\s*[=:]\s*(\d+)")
 _NUMBERED = re.compile(r"^episode_(\d+)_")
+#: What the tools that read a description rely on, and its type.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "state", "task", "operator", "outcome", "note", "verdict", "clock", "namespace"), str),
+    **dict.fromkeys(("started_ns", "ended_ns"), int),
+    **dict.fromkeys(("contract", "streams"), dict),
+    "contract_hash": str,
+    "duration_s": (int, float),
+    "reasons": list,
+}
 
 
 class EpisodeError(ValueError):
@@ -129,6 +138,29 @@ def read_episode_file(folder: Path) -> dict[str, Any]:
     return content
 
 
+def of_known_types(description: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A description without the values that are of another type than the recorder writes.
+
+    Args:
+        description: Content of ``episode.json``, which people and other tools may have written.
+
+    Returns:
+        What may be relied on, and a line for each value that was left out.
+    """
+    kept, wrong = dict(description), []
+    for key, kind in _TYPES.items():
+        value = kept.get(key)
+        if key in kept and (not isinstance(value, kind) or isinstance(value, bool)):
+            del kept[key]
+            wrong += [] if value is None else [f"{key} is {value!r:.80}, which says nothing"]
+    for topic, told in dict(kept.get("streams", {})).items():
+        counts = [told.get(key, 0) for key in ("received", "dropped")] if isinstance(told, Mapping) else [None]
+        if not all(isinstance(count, int) for count in counts):
+            kept["streams"] = {name: value for name, value in kept["streams"].items() if name != topic}
+            wrong.append(f"streams.{topic} is {told!r:.80}, which says nothing")
+    return kept, wrong
+
+
 def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
     """Give a closed episode another outcome; a discarded one moves to the ``discarded`` folder and back.
 
@@ -149,6 +181,7 @@ def set_outcome(folder: Path, outcome: str, note: str = "") -> Path:
     if description.get("state") != "closed":
         raise EpisodeError(f"{folder.name} is not closed yet")
     description["outcome"] = outcome
+    description = of_known_types(description)[0]
     if outcome != UNLABELLED and NO_OUTCOME in description.get("reasons", ()):
         # The verdict complained that nobody had said how it went; now somebody has.
         description["reasons"] = [reason for reason in description["reasons"] if reason != NO_OUTCOME]

@@ -10,6 +10,10 @@ from dp_core.contract import Contract
 from dp_dataset.bag_reader import BagReader
 from dp_recorder.bag_tools.bag_copy import copy_bag
 from dp_recorder.bag_tools.checking import check_bag
+from dp_recorder.bag_tools.labelling import Label, label_episode
+from dp_recorder.bag_tools.listing import list_bag
+from dp_recorder.bag_tools.repairing import repair_bag
+from dp_recorder.bag_tools.trimming import trim_bag
 from dp_recorder.bag_writer import BagWriter
 from dp_recorder.type_definitions import load_type_definition
 
@@ -225,6 +229,22 @@ def test_a_killed_recorder_and_wrong_files_fail(record, tmp_path):
     path = BagReader(folder).path
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert any("has no end" in line for line in failures(check_bag(folder)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("duration_s", "long"), ("reasons", 5), ("streams", {"robot/ee_pose": 1}), ("contract", 7), ("outcome", True)],
+)
+def test_a_description_of_wrong_types_is_told_and_stops_no_tool(record, tmp_path, key, value):
+    folder = record(tmp_path, seconds=0.5).folder
+    told = json.loads((folder / "episode.json").read_text())
+    (folder / "episode.json").write_text(json.dumps(told | {"verdict": "bad", key: value}))
+    assert any(f"failure: episode.json: {key}" in line for line in failures(check_bag(folder)))
+    assert list_bag(folder).state == "closed"
+    assert trim_bag(folder, start_s=0.1).message_count
+    assert repair_bag(folder, dry_run=True).state == "intact"
+    assert label_episode(folder, Label(note="seen")) == folder
+    assert json.loads((folder / "episode.json").read_text())["note"].endswith("; seen")
 
 
 def test_another_contract_may_be_stricter(record, tmp_path, contract):

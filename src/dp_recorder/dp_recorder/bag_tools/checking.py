@@ -19,7 +19,7 @@ from dp_recorder.bag_tools.image_health import IMAGE_TYPES, ImageHealth
 from dp_recorder.bag_tools.motion_health import motion_checks
 from dp_recorder.bag_tools.motion_record import MotionRecord
 from dp_recorder.bag_tools.stream_timing import StreamTiming, TimingLimits
-from dp_recorder.episode import EPISODE_FILE
+from dp_recorder.episode import EPISODE_FILE, of_known_types
 from dp_recorder.recorded_streams import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, RecordedStream, recorded_streams
 from dp_recorder.serialized_message import SerializedMessageError, read_stamp_ns
 
@@ -243,7 +243,10 @@ class _Check:
 
     def _read_episode(self) -> dict[str, Any]:
         try:
-            return self._bag.episode
+            episode, wrong = of_known_types(self._bag.episode)
+            for line in wrong:
+                self._complain(FAILURE, EPISODE_FILE, line)
+            return episode
         except BagError as error:
             if (self._bag.folder / EPISODE_FILE).exists():
                 self._complain(FAILURE, EPISODE_FILE, str(error))

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dp_recorder.episode import OUTCOMES, EpisodeError, read_episode_file, set_outcome, write_episode_file
+from dp_recorder.episode import (
+    OUTCOMES,
+    UNLABELLED,
+    EpisodeError,
+    of_known_types,
+    read_episode_file,
+    set_outcome,
+    write_episode_file,
+)
 
 COLUMNS = ("id", "outcome", "note", "task")
 
@@ -30,13 +38,13 @@ def label_episode(folder: Path, label: Label) -> Path:
         EpisodeError: If the outcome is unknown, or the folder holds no closed episode.
     """
     folder = folder.resolve()
-    description = read_episode_file(folder)
+    description, _ = of_known_types(read_episode_file(folder))
     if description.get("state") != "closed":
         raise EpisodeError(f"{folder.name} is not closed: it is {description.get('state')}; see dp bag repair")
     if label.task:
         description["task"] = label.task
         write_episode_file(folder, description)
-    return set_outcome(folder, label.outcome or str(description["outcome"]), label.note)
+    return set_outcome(folder, label.outcome or str(description.get("outcome", UNLABELLED)), label.note)
 
 
 def read_labels(path: Path) -> dict[str, Label]:

@@ -11,7 +11,7 @@ from dp_dataset.mcap_records import MAGIC
 
 from dp_recorder.bag_tools.bag_copy import METADATA_FILE, read_information
 from dp_recorder.bag_tools.bag_folders import is_being_written, originals_in
-from dp_recorder.episode import EPISODE_FILE
+from dp_recorder.episode import EPISODE_FILE, of_known_types
 
 CLOSED, RECORDING, KILLED, FOREIGN = "closed", "recording", "killed", "foreign"
 STATES = (CLOSED, RECORDING, KILLED, FOREIGN)
@@ -139,4 +139,4 @@ def _episode(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / EPISODE_FILE).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return of_known_types(content)[0] if isinstance(content, dict) else {}

@@ -32,7 +32,7 @@ from dp_recorder.bag_tools.bag_replacement import (
     undo_interrupted,
 )
 from dp_recorder.bag_tools.evidence import BagEvidence
-from dp_recorder.episode import EPISODE_FILE, UNLABELLED, write_episode_file
+from dp_recorder.episode import EPISODE_FILE, UNLABELLED, of_known_types, write_episode_file
 from dp_recorder.rosbag2_metadata import dump
 from dp_recorder.verdict import BAD, SUSPECT, Verdict
 
@@ -249,7 +249,7 @@ def _known_episode(bag: BagReader) -> dict[str, Any] | None:
     # A tool that was interrupted after it had replaced the bag has left what it meant to write in the new one.
     if len(closed) == 2 and any(written.get(key) != embedded.get(key) for key in ("repair", "trim")):  # type: ignore[union-attr]
         closed.reverse()
-    return next(iter([*closed, *found]), None)
+    return next((of_known_types(episode)[0] for episode in [*closed, *found]), None)
 
 
 def _episode_on_disk(folder: Path) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from dp_recorder.bag_tools.bag_replacement import (
     undo_interrupted,
 )
 from dp_recorder.bag_tools.evidence import BagEvidence, contract_of
-from dp_recorder.episode import EPISODE_FILE, create_episode_folder, write_episode_file
+from dp_recorder.episode import EPISODE_FILE, create_episode_folder, of_known_types, write_episode_file
 from dp_recorder.verdict import BAD, Verdict
 
 #: Motion is what leaves this distance (m) and width (m) from the pose at rest, and so much of rest is kept around it.
@@ -157,7 +157,7 @@ class _Trimming:
         self._start_ns, self._end_ns = span
         self._on_progress = on_progress
         try:
-            self._episode: dict[str, Any] | None = bag.episode
+            self._episode: dict[str, Any] | None = of_known_types(bag.episode)[0]
         except BagError:
             self._episode = None
 
