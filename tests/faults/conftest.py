@@ -55,7 +55,12 @@ class NodeProcess:
     def send(self, number):
         self.process.send_signal(number)
         if number == signal.SIGKILL:
-            self.process.wait(10)
+            self.process.wait(30)
+
+    @property
+    def killed(self):
+        """True while it is dead because a test has killed it."""
+        return self.process.poll() == -signal.SIGKILL
 
     @property
     def log(self):
@@ -67,11 +72,11 @@ class NodeProcess:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
         try:
-            status = self.process.wait(10)
+            status = self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait(10)
-            return f"{self._command} did not end within 10 s of SIGTERM"
+            self.process.wait(30)
+            return f"{self._command} did not end within 30 s of SIGTERM"
         return "" if status in (0, -signal.SIGKILL) else f"{self._command} ended with {status}: {self.log[-3000:]}"
 
 
@@ -123,16 +128,25 @@ def control_command():
 def control(shared_cell, start_node, cell_file, control_command):
     simulated = shared_cell.clock != "real"
     node = start_node(*control_command, cell=cell_file, use_sim_time=str(simulated).lower())
-    shared_cell.wait(lambda: shared_cell.states, "the first command state", 30.0)
+    shared_cell.wait(lambda: shared_cell.states, "the first command state", 60.0)
     for stream in shared_cell.sends or ("pose", "twist", "chunk", "wrench", "joints", "engaged"):
-        shared_cell.wait(lambda stream=stream: shared_cell.listeners(stream) > 0, f"control's ear for {stream}", 20.0)
+        shared_cell.wait(lambda stream=stream: shared_cell.listeners(stream) > 0, f"control's ear for {stream}", 30.0)
     return node
+
+
+def revive(cell, control):
+    """Control runs again where a failed test has killed it, so that the tests that follow do not fail as well."""
+    if control.killed:
+        come = cell.newcomer("pose")
+        control.start()
+        cell.wait(come, "control's return", 60.0)
 
 
 @pytest.fixture
 def cell(shared_cell, control):
     """The shared cell in order, control STOPPED; what a test left behind is cleared before and after."""
     shared_cell.heal()
+    revive(shared_cell, control)
     shared_cell.stop()
     yield shared_cell
     shared_cell.heal()

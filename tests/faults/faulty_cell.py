@@ -34,7 +34,7 @@ class FaultyCell:
     """Publishes at 100 Hz; the arm follows its target perfectly; every command and every state is kept.
 
     `spoil[stream]` turns a message that is about to be sent into the list of those that really are. `stalled` keeps
-    all messages back until it is lifted, when they leave in a burst.
+    all messages back until it is lifted, when they leave in a burst. A cell on a clock of its own sets it by `jump`.
     """
 
     def __init__(self, contract=None, sends=None, clock="real"):
@@ -56,6 +56,7 @@ class FaultyCell:
         self.images = False
         # Clocks: real; own: the cell publishes /clock, which a test may set; followed: that of a simulator.
         self.simulated_ns = 1_000_000_000_000 if clock == "own" else None
+        self._clock_lock = threading.Lock()
         self.offset_ns = 0
         # The longest time by which this process has been late with its messages: the machine's fault, not control's.
         self.late_s = 0.0
@@ -134,7 +135,7 @@ class FaultyCell:
 
     def _send_all(self):
         if self.simulated_ns is not None:
-            self.simulated_ns += round(1e9 / RATE_HZ)
+            self.jump(1.0 / RATE_HZ)
             self._send("clock", Clock(clock=ns_to_stamp(self.simulated_ns)))
         now = self.now_ns()
         stamp, frame = ns_to_stamp(now), self.contract.base_frame
@@ -195,21 +196,44 @@ class FaultyCell:
             for name, kept in backlog:
                 self._out[name].publish(kept)
 
-    def stall(self, seconds):
-        """The network keeps everything back, then delivers it in a burst."""
+    def jump(self, seconds):
+        """Set the cell's own clock; it goes on in another thread."""
+        with self._clock_lock:
+            self.simulated_ns += round(1e9 * seconds)
+
+    def stall(self, seconds, noticed):
+        """The network keeps everything back for so long, and until it is noticed; then it delivers it in a burst."""
         self._stalled = True
-        time.sleep(seconds)
-        self._stalled = False
+        try:
+            time.sleep(seconds)
+            self.wait(noticed, "the stall to be noticed")
+        finally:
+            self._stalled = False
 
     def listeners(self, stream):
         """How many subscriptions have found a stream."""
         return self._out[stream].get_subscription_count()
 
+    def newcomer(self, stream):
+        """Says whether somebody new has come to a stream since this call: the killed stay counted for a while."""
+        topic = self._out[stream].topic_name
+
+        def present():
+            found = self.node.get_subscriptions_info_by_topic(topic) + self.node.get_publishers_info_by_topic(topic)
+            return {tuple(info.endpoint_gid) for info in found}
+
+        before = present()
+        return lambda: bool(present() - before)
+
+    def commands_since(self, t_ns):
+        """How many commands have a later stamp: what comes late, on its way when somebody died, is not one."""
+        return sum(stamp > t_ns for stamp, _ in list(self.targets))
+
     def wait_real(self, seconds):
         """Let time pass on the wall."""
         time.sleep(seconds)
 
-    def wait(self, ready, what, timeout_s=10.0):
+    def wait(self, ready, what, timeout_s=20.0):
         """Wait for a condition."""
         deadline = time.monotonic() + timeout_s
         while not ready():
@@ -257,6 +281,6 @@ class FaultyCell:
         """End."""
         self._closed.set()
         for thread in self._threads:
-            thread.join(2.0)
+            thread.join(20.0)
         self._executor.shutdown()
         self.context.try_shutdown()

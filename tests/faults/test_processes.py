@@ -10,6 +10,7 @@ from dp_core.contract import load_contract
 from dp_policy.checkpoint import save_checkpoint
 from dp_policy.config import PolicyConfig
 from dp_policy.policy import build_policy
+from dp_ros.messages import stamp_to_ns
 from fault_rows import Watch
 from robot_process import ROBOT_STREAMS
 from usb_hand import UsbHand
@@ -27,17 +28,17 @@ def silent(_message):
 
 def test_a_killed_control_sends_nothing_and_starts_stopped(cell, control, driven, table):
     control.send(signal.SIGKILL)
-    cell.pause(0.1)
-    sent, states = len(cell.targets), len(cell.states)
-    cell.pause(0.3)
-    assert len(cell.targets) == sent, "somebody else commands the arm"
+    killed_ns, driven.kills = cell.now_ns(), 1
+    cell.pause(0.4)
+    assert not cell.commands_since(killed_ns), "somebody else commands the arm"
+    come = {stream: cell.newcomer(stream) for stream in ("pose", "twist", "wrench", "joints", "engaged")}
     control.start()
-    cell.wait(lambda: len(cell.states) > states, "control's return", 20.0)
+    cell.wait(lambda: stamp_to_ns(cell.states[-1].header.stamp) > killed_ns, "control's return", 60.0)
     assert cell.mode == CommandState.STOPPED and "cannot follow" not in cell.states[-1].text
     cell.pause(0.2)
-    assert len(cell.targets) == sent, "control moves the arm unasked"
-    for stream in ("pose", "twist", "wrench", "joints", "engaged"):
-        cell.wait(lambda stream=stream: cell.listeners(stream) > 0, f"control's ear for {stream}")
+    assert not cell.commands_since(killed_ns), "control moves the arm unasked"
+    for stream, has_come in come.items():
+        cell.wait(has_come, f"control's ear for {stream}")
     cell.drive()
     table.append(driven.row("control killed", "no more commands: the arm ends at the last one", "restart is STOPPED"))
 
@@ -51,6 +52,8 @@ def test_a_control_that_stands_still_goes_on_from_rest(cell, control, driven, ta
     before = len(cell.states)
     cell.wait(lambda: len(cell.states) > before + 50, "control's return")
     goes_on = cell.mode == CommandState.TELEOP
+    if not goes_on:
+        cell.wait(cell.at_rest, "rest")
     did = "no commands for 1 s, then from rest" if goes_on else f"no commands for 1 s, then {driven.reaction()}"
     how = "by itself" if goes_on else cell.resume()
     cell.wait(lambda: cell.speed() > 0.05, "motion")
@@ -62,8 +65,10 @@ def robot(cell, start_node, cell_file):
     """The arm as a process of its own, driven by the operator; and a watch."""
     for stream in ROBOT_STREAMS:
         cell.spoil[stream] = silent
+    come = cell.newcomer("pose")
     robot = start_node(SCRIPT, "robot", cell_file)
     try:
+        cell.wait(come, "the robot", 60.0)
         watch = Watch(cell)
         cell.drive()
         watch.mark()
@@ -77,11 +82,11 @@ def test_a_robot_driver_that_stands_still_is_a_fault(cell, robot, table):
     process.send(signal.SIGSTOP)
     try:
         cell.pause(1.0)
+        cell.wait(lambda: cell.mode == CommandState.FAULT and cell.at_rest(), "the fault")
     finally:
         process.send(signal.SIGCONT)
-    assert cell.mode == CommandState.FAULT and cell.at_rest()
     did = watch.reaction()
-    assert cell.trigger("resume").success
+    cell.ask_resume()
     cell.drive()
     table.append(watch.row("robot driver stands still for 1 s (SIGSTOP)", did, "`control/resume`, then TELEOP"))
 
@@ -96,7 +101,9 @@ def test_a_killed_robot_driver_is_a_fault(cell, robot, table):
     # The new driver says where the arm stands; control starts from there, wherever its own command was.
     assert cell.set_mode(CommandState.STOPPED).success
     first = watch.row("robot driver killed", did, "driver restarted, TELEOP asked for again")
+    come = cell.newcomer("pose")
     process.start()
+    cell.wait(come, "the robot's return", 60.0)
     again = Watch(cell)
     cell.drive()
     again.judge()
@@ -105,10 +112,10 @@ def test_a_killed_robot_driver_is_a_fault(cell, robot, table):
 
 def let_go_once(cell):
     """A teleop node that starts does not know what the hand did before: the clutch must be let go once."""
-    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 20.0)
+    cell.wait(lambda: cell.listeners("joy") > 0, "the teleop node", 40.0)
     cell.axes, cell.held = (lambda t: np.zeros(6)), False
     cell.devices.clear()
-    cell.wait(lambda: any(d.connected and not d.buttons[1] for d in list(cell.devices)), "the open clutch", 20.0)
+    cell.wait(lambda: any(d.connected and not d.buttons[1] for d in list(cell.devices)), "the open clutch", 40.0)
     cell.held = True
 
 
@@ -123,9 +130,9 @@ def start_teleop(cell, start_node, cell_file):
         return started[-1]
 
     yield start
-    for node in started:  # without a device it says that nothing is engaged: it must not outlive its test
-        node.process.terminate()
-        assert node.process.wait(10) == 0
+    # Without a device it says that nothing is engaged: it must not outlive its test, also one that has failed.
+    problems = [problem for node in started if (problem := node.close())]
+    assert not problems, "\n".join(problems)
 
 
 def test_a_killed_teleop_node_brakes_the_arm(cell, start_teleop, table):
@@ -153,7 +160,7 @@ def usb(tmp_path):
 
 def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(cell, start_teleop, usb, table):
     start_teleop(device="spacenavd", device_path=usb.path)
-    cell.wait(lambda: cell.devices and cell.devices[-1].connected, "the SpaceMouse", 20.0)
+    cell.wait(lambda: cell.devices and cell.devices[-1].connected, "the SpaceMouse", 40.0)
     cell.put_at_start()
     watch = Watch(cell)
     usb.drive(cell)
@@ -170,7 +177,7 @@ def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
     cell.ask_mode(CommandState.TELEOP)
     cell.devices.clear()
     cell.wait(lambda: len(cell.devices) > 30, "samples of the device")
-    assert cell.at_rest() and not any(device.engaged for device in cell.devices)
+    assert cell.at_rest() and not any(device.engaged for device in list(cell.devices))
     usb.axes = None
     usb.release(1)
     usb.drive(cell)
@@ -196,22 +203,32 @@ def test_a_pulled_cable_that_looks_like_a_held_clutch_stops_a_policy(cell, start
     watch.mark()
     cell.axes = lambda t: np.zeros(6)
     cell.wait(lambda: not cell.devices[-1].engaged, "the node's verdict")
-    cell.wait(lambda: "dead-man" in cell.states[-1].text and cell.at_rest(), "rest")
+    cell.wait(lambda: any("dead-man" in s.text for s in watch.since_mark) and cell.at_rest(), "rest")
     table.append(watch.row("cable pulled with the clutch held, spacenav node", watch.reaction(), "clutch let go once"))
 
 
 def test_a_killed_recorder_does_not_touch_the_arm(cell, driven, start_node, cell_file, table, tmp_path):
-    recorder = start_node("dp_recorder.node", cell=cell_file, directory=tmp_path)
-    cell.wait(lambda: recorder.process.poll() is not None or cell.listeners("pose") > 1, "the recorder", 20.0)
-    driven.mark()
-    recorder.send(signal.SIGKILL)
-    cell.pause(0.5)
-    assert all(s.mode == CommandState.TELEOP and s.input_alive for s in driven.since_mark), driven.story()
+    for _ in range(4):
+        come = cell.newcomer("pose")
+        recorder = start_node("dp_recorder.node", cell=cell_file, directory=tmp_path)
+        try:
+            cell.wait(lambda r=recorder, come=come: r.process.poll() is not None or come(), "the recorder", 60.0)
+            assert recorder.process.poll() is None, recorder.log
+            if cell.mode != CommandState.TELEOP or not cell.states[-1].input_alive:
+                cell.drive()  # this process was late while the recorder was loaded
+            driven.mark()
+        finally:
+            recorder.send(signal.SIGKILL)
+        cell.pause(0.5)
+        good = all(s.mode == CommandState.TELEOP and s.input_alive for s in driven.since_mark)
+        if good or driven.late_s() < 0.05:
+            break
+    assert good, driven.story()
     table.append(driven.row("recorder killed", "goes on", "-"))
 
 
 @pytest.fixture(scope="module")
-def policy(cell_file, tmp_path_factory, shared_cell, start_node):
+def policy_node(cell_file, tmp_path_factory, shared_cell, start_node):
     """A real policy node with an untrained network whose actions lie within centimetres of the start."""
     sections = {
         "name": "test",
@@ -227,10 +244,29 @@ def policy(cell_file, tmp_path_factory, shared_cell, start_node):
     vector.scale.copy_(vector.scale.new_tensor([0.01] * 3 + [0.02] * 6 + [0.001]))
     folder = tmp_path_factory.mktemp("policy") / "checkpoint"
     save_checkpoint(folder, network, load_contract(cell_file).to_dict())
-    node = start_node("dp_policy_node.node", cell=cell_file, checkpoint=folder)
-    shared_cell.wait(lambda: shared_cell.listeners("front") > 0 or node.process.poll() is not None, "the policy", 60.0)
+    # The plain runtime: the choice of another takes seconds of measuring, and is tested where it is made.
+    node = start_node("dp_policy_node.node", cell=cell_file, checkpoint=folder, runtime="reference")
+    shared_cell.wait(lambda: shared_cell.listeners("front") > 0 or node.process.poll() is not None, "the policy", 120.0)
     assert node.process.poll() is None, node.log
     return node
+
+
+@pytest.fixture
+def policy(policy_node, cell):
+    """The policy node; runs again where a failed test has killed it."""
+    if policy_node.killed:
+        restart(policy_node, cell, "front")
+    return policy_node
+
+
+def restart(node, cell, stream):
+    """Until a node that was killed is there again, by one of its streams, and the machine has settled after that."""
+    come = cell.newcomer(stream)
+    node.start()
+    cell.wait(lambda: come() or node.process.poll() is not None, "the node's return", 120.0)
+    assert node.process.poll() is None, node.log
+    if cell.mode == CommandState.FAULT:  # this process was late while the node was loaded
+        cell.trigger("resume")
 
 
 def moved_by_policy(cell):
@@ -246,13 +282,6 @@ def moved_by_policy(cell):
     cell.try_hard(begin)
 
 
-def wait_for_policy(cell):
-    """Until the policy node listens, and the machine has settled after loading it."""
-    cell.wait(lambda: cell.listeners("front") > 0, "the policy node", 60.0)
-    if cell.mode == CommandState.FAULT:  # this process was late while the node was loaded
-        cell.trigger("resume")
-
-
 def test_a_killed_policy_node_ends_in_hold(cell, policy, table):
     cell.images = True
     cell.put_at_start()
@@ -264,8 +293,7 @@ def test_a_killed_policy_node_ends_in_hold(cell, policy, table):
     cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
     did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
     assert "policy/chunk" in cell.states[-1].text
-    policy.start()
-    wait_for_policy(cell)
+    restart(policy, cell, "front")
     moved_by_policy(cell)
     table.append(watch.row("policy node killed", did, "node restarted, POLICY asked for again"))
 
@@ -293,16 +321,20 @@ def test_a_camera_that_repeats_one_frame_ends_in_hold(cell, policy, table):
 
 def test_a_killed_camera_driver_ends_in_hold(cell, policy, start_node, cell_file, table):
     cell.images = False
+    come = cell.newcomer("front")
     cameras = start_node(SCRIPT, "cameras", cell_file)
-    cell.put_at_start()
-    watch = Watch(cell)
-    moved_by_policy(cell)
-    watch.mark()
-    cameras.send(signal.SIGKILL)
-    cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
-    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-    did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
-    cameras.start()
-    moved_by_policy(cell)
-    cameras.send(signal.SIGKILL)
+    try:
+        cell.wait(come, "the cameras", 60.0)
+        cell.put_at_start()
+        watch = Watch(cell)
+        moved_by_policy(cell)
+        watch.mark()
+        cameras.send(signal.SIGKILL)
+        cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
+        cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+        did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+        restart(cameras, cell, "front")
+        moved_by_policy(cell)
+    finally:
+        cameras.send(signal.SIGKILL)  # the images of other tests are the cell's own
     table.append(watch.row("camera driver killed", did, "driver restarted, POLICY asked for again"))

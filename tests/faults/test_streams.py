@@ -169,10 +169,10 @@ def test_bad_robot_state_ends_in_fault(cell, driven, table, name, stream, make, 
     assert not refused.success and "FAULT" in refused.message
     cell.wait(cell.at_rest, "rest")
     did = driven.reaction()
-    cell.pause(0.05)
-    sent = len(cell.targets)
-    cell.pause(0.1)
-    assert len(cell.targets) == sent, "commands in FAULT at rest"
+    # By control's own time: what it says may reach this process late.
+    resting_ns = stamp_to_ns(cell.states[-1].header.stamp) + 50_000_000
+    cell.wait(lambda: stamp_to_ns(cell.states[-1].header.stamp) > resting_ns + 100_000_000, "time to pass at rest")
+    assert not cell.commands_since(resting_ns), "commands in FAULT at rest"
     table.append(driven.row(name, did, cell.resume()))
 
 
@@ -206,13 +206,12 @@ def test_what_hurts_nobody_does_not_stop_the_arm(cell, table, name, mode, stream
         watch = Watch(cell)
         (cell.begin_teleop if mode == "driven" else cell.begin_policy)()
         watch.mark()
-        cell.late_s = 0.0
         cell.spoil[stream] = make()
         cell.pause(0.8)
         good = all(s.mode == wanted and s.input_alive for s in watch.since_mark)
-        if good or cell.late_s < 0.15:
+        if good or watch.late_s() < 0.05:
             break
-        cell.heal()  # this process was late, which is a fault of its own
+        cell.heal()  # this process or control was late, which is a fault of its own
         cell.stop()
     assert good, f"{watch.story()}: {cell.states[-1].text}"
     cell.wait(lambda: cell.speed() > 0.05, "motion")
@@ -244,7 +243,7 @@ def test_a_lost_input_brakes_then_leaves_the_mode(cell, request, table, name, mo
     wanted = cell.mode
     cell.spoil[stream] = make()
     cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
-    assert word in cell.states[-1].text
+    cell.wait(lambda: any(word in s.text and not s.input_alive for s in watch.since_mark), f"control to say {word!r}")
     cell.wait(cell.at_rest, "rest")
     did = watch.reaction()
     cell.spoil.clear()
@@ -264,12 +263,11 @@ def test_a_lost_input_brakes_then_leaves_the_mode(cell, request, table, name, mo
 
 def test_an_input_that_stays_away_ends_the_mode(cell, driven, table):
     for _ in range(4):
-        cell.late_s = 0.0
         cell.spoil["twist"] = silent
         cell.wait(lambda: cell.mode != CommandState.TELEOP, "the end of the mode")
-        if cell.mode == CommandState.HOLD or cell.late_s < 0.15:
+        if cell.mode == CommandState.HOLD or driven.late_s() < 0.05:
             break
-        cell.heal()  # this process was late, which is a fault of its own
+        cell.heal()  # this process or control was late, which is a fault of its own
         cell.stop()
         driven = Watch(cell)
         cell.begin_teleop()
@@ -288,14 +286,15 @@ def test_the_operator_takes_over_from_a_policy_in_50_ms(cell, planned, table):
     for _ in range(4):
         cell.twist = lambda t: np.zeros(6)
         cell.pause(0.2)
-        cell.late_s, began = 0.0, cell.now_ns()
+        planned.mark()
+        began = cell.now_ns()
         cell.twist = lambda t: np.array([0.1, 0.0, 0.0, 0.0, 0.0, 0.0])
         cell.wait(lambda: cell.mode != CommandState.POLICY, "the takeover")
         first = next(s for s in planned.since_mark if s.mode != CommandState.POLICY)
         took_ns = stamp_to_ns(first.header.stamp) - began
-        if took_ns < 50_000_000 or cell.late_s < 0.03:
+        if (first.intervention and took_ns < 50_000_000) or planned.late_s() < 0.01:
             break
-        cell.heal()  # this process was late with the operator's hand
+        cell.heal()  # this process was late with the operator's hand, or control itself
         cell.stop()
         planned = Watch(cell)
         cell.begin_policy()
