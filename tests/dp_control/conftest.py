@@ -13,7 +13,7 @@ import yaml
 from dp_control.core import ControlCore, ControlInputs, DeadMan, Stamped
 from dp_core.chunk_schedule import Chunk
 from dp_core.contract import load_contract
-from dp_ros.messages import fill_twist, ns_to_stamp, stamped_pose
+from dp_ros.messages import fill_twist, ns_to_stamp, stamp_to_ns, stamped_pose
 from geometry_msgs.msg import PoseStamped, TwistStamped, WrenchStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,6 +26,8 @@ from dp_ros import qos
 
 CONTRACT = load_contract("sim_franka")
 START = np.array([0.5, 0.0, 0.3, 1.0, 0.0, 0.0, 0.0])
+# Longer than in the shipped cell: on a busy machine this process, which plays the robot, is late at times.
+AGES = {"state_max_age_s": 0.6, "input_max_age_s": 0.3}
 
 
 class Cell:
@@ -40,7 +42,7 @@ class Cell:
         self.width = 0.08
         self.silent = False
         self.force = None
-        self.targets, self.states, self.kept = [], [], {}
+        self.targets, self.target_stamps, self.states, self.kept = [], [], [], {}
         self._poses = self.node.create_publisher(PoseStamped, "robot/ee_pose", qos.STATE)
         self._wrenches = self.node.create_publisher(WrenchStamped, "robot/wrench", qos.STATE)
         self._fingers = self.node.create_publisher(JointState, "gripper/state", qos.STATE)
@@ -66,6 +68,7 @@ class Cell:
     def _follow(self, message):
         p, q = message.pose.position, message.pose.orientation
         self.pose = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
+        self.target_stamps.append(stamp_to_ns(message.header.stamp))
         self.targets.append(self.pose)
 
     def _measure(self):
@@ -92,12 +95,16 @@ class Cell:
         return self._call(self._resumes, Trigger.Request())
 
     def _call(self, client, request):
-        assert client.wait_for_service(10.0)
+        assert client.wait_for_service(20.0)
         future = client.call_async(request)
-        self.wait(future.done, f"an answer of {client.srv_name}", 15.0)
+        self.wait(future.done, f"an answer of {client.srv_name}")
         return future.result()
 
-    def wait(self, ready, what, timeout_s=10.0):
+    def commands_since(self, t_ns):
+        """How many commands have a later stamp, however late they arrived."""
+        return sum(stamp > t_ns for stamp in list(self.target_stamps))
+
+    def wait(self, ready, what, timeout_s=20.0):
         deadline = time.monotonic() + timeout_s
         while not ready():
             assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}"
@@ -221,6 +228,21 @@ class Hand:
         self.values = np.array(values, dtype=float)
         time.sleep(seconds)
 
+    def drive(self, *values, ready):
+        """Push the cap until `ready`; a pause of this process ends the mode, and then it is asked for again."""
+        cell = self._cell
+        for _ in range(5):
+            self.values = np.zeros(6)
+            cell.wait(lambda: cell.set_mode(CommandState.TELEOP).success, "mode TELEOP")
+            time.sleep(0.2)
+            self.values = np.array(values, dtype=float)
+            cell.wait(lambda: ready() or cell.states[-1].mode != CommandState.TELEOP, "motion or the end of the mode")
+            if ready():
+                return
+            if cell.states[-1].mode == CommandState.FAULT:
+                cell.resume()
+        raise AssertionError(f"five times in vain: {cell.states[-1].text}")
+
     def close(self):
         """The cable is pulled."""
         self._closed.set()
@@ -251,25 +273,40 @@ def cell():
 
 
 @pytest.fixture
-def start_control(cell, tmp_path):
+def on_cell(tmp_path):
+    """Gives the arguments of a control node on the simulated cell's contract with some sections changed."""
+
+    def arguments(**sections):
+        data = CONTRACT.to_dict()
+        for name, values in {"control": AGES, **sections}.items():
+            data[name] |= values
+        path = tmp_path / "cell.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return ["--ros-args", "-p", f"cell:={path}"]
+
+    return arguments
+
+
+@pytest.fixture
+def start_control(cell, on_cell):
     """Starts the control node on the simulated cell's contract with some sections changed."""
     processes = []
 
     def start(**sections):
-        data = CONTRACT.to_dict()
-        for name, values in sections.items():
-            data[name] |= values
-        path = tmp_path / "cell.yaml"
-        path.write_text(yaml.safe_dump(data))
-        command = [sys.executable, "-m", "dp_control.node", "--ros-args", "-p", f"cell:={path}"]
+        command = [sys.executable, "-m", "dp_control.node", *on_cell(**sections)]
         processes.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
-        cell.wait(lambda: cell.states, "the first command state", 20.0)
+        cell.wait(lambda: cell.states, "the first command state", 60.0)
         return processes[-1]
 
     yield start
     for process in processes:
         process.terminate()
-        _, log = process.communicate(timeout=10)
+    for process in processes:
+        try:
+            _, log = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         assert process.returncode == 0, log
 
 

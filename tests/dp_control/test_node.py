@@ -49,24 +49,29 @@ def follow_plan(cell, chunks, ready):
 def test_teleop_moves_the_arm_and_stops_with_its_input(cell, hand):
     answer = cell.set_mode(CommandState.TELEOP)
     assert answer.success and answer.mode == CommandState.TELEOP
-    time.sleep(0.1)
-    hand.push(0.0, 0.1, 0.0, 0.0, 0.0, 0.0, seconds=0.5)
+    hand.drive(0.0, 0.1, 0.0, 0.0, 0.0, 0.0, ready=lambda: cell.pose[1] > 0.03)
     hand.close()
+    y, late_s = cell.pose[1], 1e-9 * (cell.now_ns() - cell.target_stamps[-1])
     cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
     cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
-    y = cell.targets[-1][1]
-    assert 0.02 < y < 0.09
-    time.sleep(0.2)
-    assert cell.targets[-1][1] == y, "the arm must hold when its input stops"
+    # It drives on until the last sample is too old; what this process has seen of that was late as well.
+    assert y <= cell.targets[-1][1] < y + 0.1 * (0.3 + late_s) + 0.02
+    resting_ns = stamp_to_ns(cell.states[-1].header.stamp)
+    cell.wait(lambda: stamp_to_ns(cell.states[-1].header.stamp) > resting_ns + 200_000_000, "time to pass")
+    held = [pose[1] for pose, t in zip(cell.targets, cell.target_stamps, strict=False) if t >= resting_ns]
+    assert held and len(set(held)) == 1, "the arm must hold when its input stops"
     cell.wait(lambda: cell.states[-1].mode == CommandState.HOLD, "the end of the mode")
     assert "no teleop/twist" in cell.states[-1].text
     stamps = np.array([s.header.stamp.sec * 10**9 + s.header.stamp.nanosec for s in cell.states])
     steps = np.diff(stamps) / 10_000_000
-    assert np.all(np.abs(steps - np.round(steps)) < 0.02), "stamps are those of the schedule, evenly spaced"
+    whole = np.round(steps)  # more than one where a busy machine has skipped some
+    even = np.abs(steps - whole) < 0.02 * np.maximum(whole, 1)
+    assert np.all(even), "stamps are those of the schedule, evenly spaced"
 
 
 def test_bad_twists_do_not_move_the_arm(cell, hand):
-    cell.set_mode(CommandState.TELEOP)
+    assert cell.set_mode(CommandState.TELEOP).success
+    cell.wait(lambda: cell.targets, "the first command")
     start = cell.pose.copy()
     hand.push(np.nan, 0.1, 0, 0, 0, 0, seconds=0.2)
     hand.frame = "camera"
@@ -82,14 +87,16 @@ def test_a_person_takes_over_from_the_policy_within_50_ms(cell, hand):
         time.sleep(0.05 + 0.013 * len(latencies) % 0.01)
         hand.values = np.array([0.0, 0.1, 0, 0, 0, 0])
         seen, begin = len(cell.states), time.monotonic()
-        hand.sample()
+        stamp = hand.sample()
         while not any(state.intervention for state in cell.states[seen:]):
-            assert time.monotonic() < begin + 2.0, "no takeover"
+            assert time.monotonic() < begin + 10.0, "no takeover"
             time.sleep(0.0005)
             if time.monotonic() > begin + 0.1:
                 hand.sample()  # who pushes goes on pushing; a sample that came too late is not obeyed
-        latencies.append(time.monotonic() - begin)
-        assert cell.states[-1].mode == CommandState.TELEOP
+        first = next(state for state in cell.states[seen:] if state.intervention)
+        # By control's stamp: when this busy process hears of it is another question.
+        latencies.append(1e-9 * (stamp_to_ns(first.header.stamp) - stamp_to_ns(stamp)))
+        assert first.mode == CommandState.TELEOP
         hand.values = np.zeros(6)
         hand.sample()
     print(f"takeover: median {1e3 * np.median(latencies):.1f} ms, longest {1e3 * max(latencies):.1f} ms")
@@ -97,21 +104,21 @@ def test_a_person_takes_over_from_the_policy_within_50_ms(cell, hand):
 
 
 def test_stop_and_resume_services(cell, hand):
-    cell.set_mode(CommandState.TELEOP)
-    time.sleep(0.1)
-    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.4)
+    hand.drive(0.1, 0, 0, 0, 0, 0, ready=lambda: cell.pose[0] > 0.52)
     answer = cell.stop()
     assert answer.success, answer.message
-    state = cell.states[-1]
-    assert state.mode == CommandState.STOPPED and speed(state) == 0.0
-    sent = len(cell.targets)
+    # Answers and states are two queues.
+    cell.wait(lambda: cell.states[-1].mode == CommandState.STOPPED, "the state after the stop")
+    stopped = next(state for state in reversed(cell.states) if state.mode != CommandState.STOPPED)
+    assert speed(cell.states[-1]) == 0.0
     time.sleep(0.2)
-    assert len(cell.targets) <= sent + 1, "nothing is sent any more"
+    assert not cell.commands_since(stamp_to_ns(stopped.header.stamp) + 10_000_000), "nothing is sent any more"
     assert cell.stop().success, "a second stop finds it done"
-    cell.pose = cell.pose + np.array([0, 0.05, 0, 0, 0, 0, 0])  # guided by hand
+    cell.pose = guided = cell.pose + np.array([0, 0.05, 0, 0, 0, 0, 0])  # guided by hand
     time.sleep(0.4)
-    assert cell.resume().success and cell.states[-1].mode == CommandState.HOLD
-    np.testing.assert_allclose(cell.targets[-1], cell.pose, atol=1e-9)
+    assert cell.resume().success
+    cell.wait(lambda: cell.states[-1].mode == CommandState.HOLD, "the state after resuming")
+    cell.wait(lambda: np.allclose(cell.targets[-1], guided, rtol=0.0, atol=1e-9), "the command where the arm is")
     answer = cell.resume()
     assert not answer.success and "nothing to do in HOLD" in answer.message
 
@@ -120,14 +127,12 @@ def test_the_dead_man_button_over_dds(cell, start_control, make_hand):
     start_control(teleop={"clutch_button": 1}, safety={"dead_man": ["teleop"]})
     hand = make_hand()
     hand.held = False
-    cell.set_mode(CommandState.TELEOP)
+    assert cell.set_mode(CommandState.TELEOP).success
     hand.push(0.1, 0, 0, 0, 0, 0, seconds=0.3)
-    assert cell.pose[0] == 0.5 and "dead-man" in cell.states[-1].text
+    cell.wait(lambda: "dead-man" in cell.states[-1].text, "the missing button to be noticed")
+    assert cell.pose[0] == 0.5
     hand.held = True
-    hand.push(0, 0, 0, 0, 0, 0, seconds=0)
-    cell.wait(lambda: cell.states[-1].input_alive, "the button to be heard, and the cap to be at rest")
-    hand.push(0.1, 0, 0, 0, 0, 0, seconds=0)
-    cell.wait(lambda: cell.pose[0] > 0.51, "the arm to be driven")
+    hand.drive(0.1, 0, 0, 0, 0, 0, ready=lambda: cell.pose[0] > 0.51)
     hand.held = False
     cell.wait(lambda: speed(cell.states[-1]) == 0.0, "rest")
     hand.close()
@@ -142,8 +147,8 @@ def test_a_cell_whose_policy_needs_the_button_and_lets_nobody_take_over(cell, st
     assert cell.set_mode(CommandState.POLICY).success
     chunks.publish(plan(cell))
     hand.push(0.2, 0, 0, 0, 0, 0, seconds=0.3)
-    state = cell.states[-1]
-    assert state.mode == CommandState.POLICY and "dead-man button released" in state.text and cell.pose[1] == 0.0
+    cell.wait(lambda: "dead-man button released" in cell.states[-1].text, "the missing button to be noticed")
+    assert cell.states[-1].mode == CommandState.POLICY and cell.pose[1] == 0.0
     hand.held = True
     cell.wait(lambda: "dead-man" not in cell.states[-1].text, "the button to be heard")
     follow_plan(cell, chunks, lambda: cell.pose[1] > 0.03)
@@ -157,9 +162,7 @@ def test_a_contact_stops_the_arm_and_a_person_goes_on(cell, start_control, make_
     cell.force = 5.0
     start_control(safety={"force_limit_N": 30.0})
     hand = make_hand()
-    assert cell.set_mode(CommandState.TELEOP).success
-    time.sleep(0.1)
-    hand.push(0, 0, -0.1, 0, 0, 0, seconds=0.3)
+    hand.drive(0, 0, -0.1, 0, 0, 0, ready=lambda: cell.pose[2] < 0.28)
     cell.force = 45.0
     cell.wait(lambda: cell.states[-1].mode == CommandState.FAULT, "the fault")
     assert "contact: force 45.0 N (limit 30.0 N)" in cell.states[-1].text
@@ -171,32 +174,37 @@ def test_a_contact_stops_the_arm_and_a_person_goes_on(cell, start_control, make_
 
 
 def flooded(cell, flood):
-    """Control's time that passes in a second with 1,000 bad messages, ns, and the mode in which it ends."""
+    """Longest time between two cycles of control in a second with 1,000 bad messages, ns, and the mode it ends in."""
     message = TwistStamped()
-    begin, seen = time.monotonic(), stamp_to_ns(cell.states[-1].header.stamp)
+    begin, begin_ns, heard = time.monotonic(), cell.now_ns(), len(cell.states)
     while time.monotonic() < begin + 1.0:
         for _ in range(5):
             flood.publish(message)  # without a frame: each one is refused
         time.sleep(0.005)
-    return stamp_to_ns(cell.states[-1].header.stamp) - seen, cell.states[-1].mode
+    end_ns = cell.now_ns()
+    # By control's own time: when this busy process hears of its cycles is another question.
+    cell.wait(lambda: stamp_to_ns(cell.states[-1].header.stamp) > end_ns, "all states of the flood")
+    flooded = [state for state in cell.states[heard:] if begin_ns < stamp_to_ns(state.header.stamp) <= end_ns]
+    stamps = [begin_ns, *(stamp_to_ns(state.header.stamp) for state in flooded), end_ns]
+    return np.diff(stamps).max(), cell.states[-1].mode
 
 
 def test_floods_of_messages_and_requests_starve_neither_the_loop_nor_a_stop(cell, hand):
     flood = cell.node.create_publisher(TwistStamped, "teleop/twist", qos.COMMAND_OUT)
     for _ in range(4):
         cell.set_mode(CommandState.TELEOP)
-        passed_ns, mode = flooded(cell, flood)
-        # By control's own time: how many of its messages this busy process takes is another question.
-        assert passed_ns > 800_000_000
+        pause_ns, mode = flooded(cell, flood)
+        if pause_ns > 200_000_000:
+            continue
         if mode == CommandState.TELEOP:
             break
         # This process plays the robot as well; where it was late with that, the fault is right.
         assert mode == CommandState.FAULT and " s old" in cell.states[-1].text, cell.states[-1].text
         assert cell.resume().success
     else:
-        raise AssertionError("four times in vain")
+        raise AssertionError(f"four times in vain: last a pause of {1e-6 * pause_ns:.0f} ms, mode {mode}")
     client = cell.node.create_client(SetMode, "control/set_mode")
-    assert client.wait_for_service(5.0)
+    assert client.wait_for_service(20.0)
     calls = [client.call_async(SetMode.Request(mode=CommandState.TELEOP)) for _ in range(8)]  # the depth of a service
     assert cell.stop().success
     cell.wait(lambda: all(call.done() for call in calls), "an answer to each request", 20.0)
@@ -208,10 +216,16 @@ def test_diagnostics_name_what_was_refused(cell, hand):
     hand.frame = "camera"
     cell.wait(lambda: len(arrays) >= 3, "diagnostics")
     statuses = {status.name: status for status in arrays[-1].status}
-    twist = {item.key: item.value for item in statuses["control: teleop/twist"].values}
-    pose = {item.key: item.value for item in statuses["control: robot/ee_pose"].values}
-    assert int(twist["refused: frame"]) > 20 and 50 < float(pose["rate_hz"]) < 150
     assert statuses["control: mode"].message.startswith("STOPPED") and "control: loop" in statuses
+
+    def value(status, key):
+        """In the newest diagnostics."""
+        (found,) = (found for found in arrays[-1].status if found.name == f"control: {status}")
+        return float({item.key: item.value for item in found.values}[key])
+
+    cell.wait(lambda: value("teleop/twist", "refused: frame") > 20, "the refused twists to be counted")
+    # In a second in which this busy process sends in time.
+    cell.wait(lambda: 50 < value("robot/ee_pose", "rate_hz") < 150, "the rate of the pose")
 
 
 def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):
@@ -220,7 +234,9 @@ def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):
     cell.node.create_subscription(ChunkReport, "control/chunk_report", reports.append, qos.EVENT)
     cell.node.create_subscription(GripperCommand, "gripper/command", grips.append, qos.STATE)
     cell.wait(lambda: chunks.get_subscription_count() > 0, "control's subscription")
-    cell.set_mode(CommandState.POLICY)
+    for topic in ("control/chunk_report", "gripper/command"):
+        cell.wait(lambda topic=topic: cell.node.count_publishers(topic) > 0, f"control's {topic}")
+    assert cell.set_mode(CommandState.POLICY).success
     message = plan(cell)
     chunks.publish(message)
     cell.wait(lambda: speed(cell.states[-1]) > 0.0, "the plan's motion")
@@ -241,7 +257,7 @@ def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):
 
 
 def test_a_silent_robot_is_a_fault_and_leaving_it_takes_a_stop(cell, control):
-    cell.set_mode(CommandState.HOLD)
+    assert cell.set_mode(CommandState.HOLD).success
     cell.silent = True
     cell.wait(lambda: cell.states[-1].mode == CommandState.FAULT, "the fault")
     assert "robot/ee_pose" in cell.states[-1].text
@@ -253,7 +269,7 @@ def test_a_silent_robot_is_a_fault_and_leaving_it_takes_a_stop(cell, control):
 
 def test_a_pose_in_another_frame_never_starts_a_mode(cell, control):
     cell.frame = "world"
-    time.sleep(0.3)
+    time.sleep(1.5)  # what was sent before is too old by its stamp
     answer = cell.set_mode(CommandState.HOLD)
     assert not answer.success and "no measured pose on robot/ee_pose" in answer.message
     assert not cell.targets

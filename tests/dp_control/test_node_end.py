@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -21,30 +20,15 @@ def strongest_braking(states):
     return np.max(-np.diff(speeds) / np.diff(times))
 
 
-def drive(cell, hand, ready):
-    """Push the cap until `ready`; a pause of this process ends the mode, and then it is asked for again."""
-    for _ in range(5):
-        hand.values = np.zeros(6)
-        cell.wait(lambda: cell.set_mode(CommandState.TELEOP).success, "mode TELEOP")
-        time.sleep(0.2)
-        hand.values = np.array([0.2, 0, 0, 0, 0, 0])
-        cell.wait(lambda: ready() or cell.states[-1].mode != CommandState.TELEOP, "motion or the end of the mode")
-        if ready():
-            return
-        if cell.states[-1].mode == CommandState.FAULT:
-            cell.resume()
-    raise AssertionError(f"five times in vain: {cell.states[-1].text}")
-
-
 def test_a_signal_brakes_the_arm_before_the_process_ends(cell, control, make_hand):
     hand = make_hand()
     try:
-        drive(cell, hand, lambda: cell.states[-1].commanded_twist.linear.x > 0.19)
+        hand.drive(0.2, 0, 0, 0, 0, 0, ready=lambda: cell.states[-1].commanded_twist.linear.x > 0.19)
         control.terminate()
-        control.wait(10.0)
+        control.wait(30.0)
     finally:
         hand.close()
-    assert cell.states[-1].mode == CommandState.STOPPED
+    cell.wait(lambda: cell.states[-1].mode == CommandState.STOPPED, "the last state")
     last = [s for s in cell.states if s.mode == CommandState.TELEOP][-30:]
     assert last[-1].commanded_twist.linear.x < 0.01, "the last command before the end still moved"
     assert strongest_braking(last) <= CONTRACT.limits.linear_acceleration_m_s2 * (1 + 1e-6)
@@ -63,28 +47,33 @@ node.main()
 """
 FAILING_CALLBACK = """
 from dp_control import node
-def fail(self):
-    if self._last is not None and self._last[0].twist[0] > 0.19:
+from dp_control import subscriptions
+def fail(self, message):
+    hear(self, message)
+    self.pushed = getattr(self, "pushed", 0) + 1 if message.twist.linear.x > 0.19 else 0
+    if self.pushed > 40:  # 0.4 s: the arm moves
         raise ArithmeticError("of the callback")
-node.ControlNode._diagnose = fail
+hear, subscriptions.ControlSubscriptions._on_twist = subscriptions.ControlSubscriptions._on_twist, fail
 node.main()
 """
 
 
 @pytest.mark.parametrize("script", [FAILING_STEP, FAILING_CALLBACK])
-def test_a_failure_inside_control_brakes_the_arm_before_the_process_ends(cell, script, make_hand):
-    control = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
-    cell.wait(lambda: cell.states, "the first command state", 20.0)
-    hand = make_hand()
+def test_a_failure_inside_control_brakes_the_arm_before_the_process_ends(cell, script, on_cell, make_hand):
+    control = subprocess.Popen([sys.executable, "-c", script, *on_cell()], stderr=subprocess.PIPE, text=True)
     try:
+        cell.wait(lambda: cell.states, "the first command state", 60.0)
+        hand = make_hand()
         fast = lambda: max(s.commanded_twist.linear.x for s in cell.states) > 0.18  # noqa: E731
-        drive(cell, hand, lambda: fast() or control.poll() is not None)
-        _, log = control.communicate(timeout=15)
-    finally:
+        hand.drive(0.2, 0, 0, 0, 0, 0, ready=lambda: fast() or control.poll() is not None)
+        _, log = control.communicate(timeout=30)
         hand.close()
+    finally:
         control.kill()
     assert control.returncode != 0 and "ArithmeticError" in log
-    cell.wait(lambda: cell.states[-1].commanded_twist.linear.x < 0.01, "a last command at rest", 2.0)
-    assert fast() and cell.states[-1].mode in (CommandState.FAULT, CommandState.STOPPED)
+    ended = (CommandState.FAULT, CommandState.STOPPED)
+    at_rest = lambda state: state.mode in ended and state.commanded_twist.linear.x < 0.01  # noqa: E731
+    cell.wait(lambda: at_rest(cell.states[-1]), "a last command at rest")
+    assert fast()
     allowed = CONTRACT.limits.linear_acceleration_m_s2 * (1 + 1e-6)
     assert strongest_braking(cell.states) <= allowed, "braked, not cut off"

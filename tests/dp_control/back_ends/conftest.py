@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from dp_bringup.domain import choose_domain
 from dp_core.contract import load_contract
 from dp_ros.executor import LeanExecutor
 from rclpy.executors import SingleThreadedExecutor
@@ -108,6 +109,17 @@ class Bench:
         end = time.monotonic() + seconds
         self.cycle(lambda: time.monotonic() > end, "the end", step, seconds + 30)
 
+    def settle(self, received):
+        """Wait until nothing more has come for a while: what was under way, on a busy machine, too."""
+        seen = [(-1, 0.0)]
+
+        def quiet():
+            if len(received) != seen[-1][0]:
+                seen.append((len(received), time.monotonic()))
+            return time.monotonic() - seen[-1][1] > 0.5
+
+        self.cycle(quiet, "silence")
+
     def close(self):
         """In the order of a node: its executor ends first."""
         sides = [side for side in (self.control, self.robot, self.listener) if side is not None]
@@ -130,6 +142,14 @@ def bench():
 @pytest.fixture
 def make_contract():
     return robot_contract
+
+
+@pytest.fixture(scope="session")
+def domain_of_simulators():
+    """A ROS domain that no other run on this machine has, without what earlier tests of this one have left."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("ROS_DOMAIN_ID", raising=False)
+        return choose_domain()
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ def build_overlay() -> Path:
         if not (base / "done").exists():
             builds = [_start_build(name, base, prefix) for name in DEPENDENCIES]
             for name, process in builds:
-                output, _ = process.communicate(timeout=300)
+                output, _ = process.communicate(timeout=900)
                 if process.returncode != 0:
                     raise OverlayError(f"{name} does not compile:\n{output[-3000:]}")
             (base / "done").touch()

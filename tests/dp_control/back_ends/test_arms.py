@@ -1,6 +1,5 @@
 """One contract for all arm back ends: the same expectations through the interface, a peer plays the controller."""
 
-import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,9 +131,9 @@ def test_every_back_end_finds_its_controller_obeys_and_falls_silent(case, bench,
         stamp = received[-1].header.stamp
         assert stamp.sec * 10**9 + stamp.nanosec == sent.t_ns
     arm.release()
-    time.sleep(0.3)  # the effort back end ramps its torque down
+    bench.settle(received)  # the effort back end ramps its torque down
     count = len(received)
-    time.sleep(0.2)
+    bench.run_for(0.2, lambda _: None)
     assert len(received) == count, "after a release nothing more may be sent"
 
 

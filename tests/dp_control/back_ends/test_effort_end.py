@@ -151,7 +151,11 @@ def processes():
     for process in started.values():
         process.terminate()
     for process in started.values():
-        process.wait(timeout=20)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 @pytest.mark.parametrize(
@@ -160,14 +164,14 @@ def processes():
 def test_the_torque_ramps_to_zero_before_the_process_ends(processes, number, status):
     watch = Watch()
     try:
-        watch.wait(lambda: watch.state is not None, "control")
+        watch.wait(lambda: watch.state is not None, "control", 90.0)
         watch.hold()
         watch.push_N = 60.0
         watch.wait(lambda: watch.torques and np.abs(watch.torques[-1]).max() > 15.0, "torques against the push")
         begin = len(watch.torques) - 1
         processes["dp_control.node"].send_signal(number)
-        assert processes["dp_control.node"].wait(timeout=15) == status
-        watch.wait(lambda: not watch.torques[-1].any(), "zero torque", 3.0)
+        assert processes["dp_control.node"].wait(timeout=30) == status
+        watch.wait(lambda: not watch.torques[-1].any(), "zero torque", 15.0)
     finally:
         watch.close()
     ramp = np.array(watch.torques[begin:])

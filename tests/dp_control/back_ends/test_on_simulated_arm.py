@@ -97,7 +97,7 @@ class Person:
         self.mode, self.text = message.mode, message.text
         self.commanded[stamp_to_ns(message.header.stamp)] = pose_to_array(message.commanded_pose)
 
-    def spin(self, until, what: str, timeout_s: float = 30.0) -> None:
+    def spin(self, until, what: str, timeout_s: float = 60.0) -> None:
         end = time.monotonic() + timeout_s
         while not until():
             assert time.monotonic() < end, f"waited in vain for {what}; mode {self.mode} {self.text}"
@@ -105,7 +105,7 @@ class Person:
 
     def run(self, seconds: float) -> None:
         end = self.clock_ns + round(1e9 * seconds)
-        self.spin(lambda: self.clock_ns >= end, f"{seconds} s of simulation", 60.0)
+        self.spin(lambda: self.clock_ns >= end, f"{seconds} s of simulation", 120.0)
 
     def set_mode(self, mode: int) -> None:
         future = self._modes.call_async(SetMode.Request(mode=mode))
@@ -120,22 +120,23 @@ class Person:
 
     def close(self) -> None:
         self.executor.shutdown(timeout_sec=1.0)
+        self.node.destroy_node()  # the next simulator must not take it for its partner
         self.context.try_shutdown()
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
-            _, errors = process.communicate(timeout=15.0)
+            _, errors = process.communicate(timeout=30.0)
             assert process.returncode == 0, errors
 
 
 @pytest.fixture
-def person(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Person]:
+def person(request: pytest.FixtureRequest, tmp_path: Path, domain_of_simulators: int) -> Iterator[Person]:
     cell, robot, _, _ = CASES[request.param]
     contract = yaml.safe_load((config_directory() / "cells" / f"{cell}.yaml").read_text())
     contract["robot"].update(robot)
     path = tmp_path / "cell.yaml"
     path.write_text(yaml.safe_dump(contract))
-    person = Person(str(path), 130 + (os.getpid() + 7 * list(CASES).index(request.param)) % 60)
+    person = Person(str(path), domain_of_simulators)
     try:
         yield person
     finally:
@@ -148,7 +149,7 @@ def person(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Person]:
     indirect=["person"],
 )
 def test_a_back_end_drives_the_simulated_arm(person, lag_m, stiffness_N_m):
-    person.spin(lambda: len(person.measured) > 20 and person.mode == CommandState.STOPPED, "simulator and control")
+    person.spin(lambda: len(person.measured) > 20 and person.mode == CommandState.STOPPED, "both processes", 120.0)
     person.set_mode(CommandState.TELEOP)
     begun, start = person.clock_ns, person.measured[max(person.measured)]
     person.twist = np.array([0.0, 0.12, 0.06, 0.0, 0.0, 0.3])
