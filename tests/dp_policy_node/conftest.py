@@ -75,7 +75,12 @@ def start_policy():
     for process in processes:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=30)
+    for process in processes:
+        try:
+            process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 class VirtualCell:
@@ -145,6 +150,11 @@ class VirtualCell:
             assert time.monotonic() < deadline, f"waited in vain for {what}"
             self._send()
             self.executor.spin_once(0.05)
+
+    def find_each_other(self):
+        """Until the node listens to all that a cell shows: what is sent before is lost."""
+        shown = (*self.cameras.values(), self.poses, self.fingers)
+        self.until(lambda: all(publisher.get_subscription_count() > 0 for publisher in shown), "the node's ears")
 
     def let_pass(self, seconds):
         """Let some real time pass: what should not happen has the chance to."""

@@ -15,8 +15,9 @@ def test_a_dry_run_plans_without_control_where_nothing_listens_and_encodes_each_
     cell = virtual_cell(process)
     cell.until(lambda: cell.node.count_publishers("policy/dry_run_chunk"), "the node")
     assert cell.node.count_publishers("policy/chunk") == 0
+    cell.find_each_other()
     observed = [cell.observe()]
-    cell.let_pass(0.3)  # of this one no window can be made
+    cell.let_pass(1.0)  # of this one no window can be made
     for number in range(CHUNKS):
         observed.append(cell.observe())
         cell.until(lambda n=number: len(cell.dry_chunks) > n, "a chunk of each observation")

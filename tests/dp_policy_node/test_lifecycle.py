@@ -41,7 +41,7 @@ def test_a_managed_node_infers_only_while_active_and_in_mode_policy(checkpoint, 
     cell.observe(2000)
     cell.let_pass(0.3)
     cell.mode = CommandState.HOLD
-    cell.let_pass(0.3)
+    cell.let_pass(1.0)  # the node must have heard it before it is active again
     assert cell.change("activate") == (True, "active")
     cell.observe()
     cell.let_pass(0.3)
@@ -55,7 +55,7 @@ def test_a_managed_node_infers_only_while_active_and_in_mode_policy(checkpoint, 
     cell.until(lambda: cell.node.count_publishers("policy/chunk") == 0, "the end of the publisher")
     assert cell.change("unconfigured_shutdown") == (True, "finalized")
     process.terminate()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 def test_reports_join_the_ledger_and_a_refusal_drops_the_plan_and_another_policy_takes_over(
@@ -72,6 +72,7 @@ def test_reports_join_the_ledger_and_a_refusal_drops_the_plan_and_another_policy
     cell.observe()
     cell.let_pass(0.3)
     third = cell.observe()
+    cell.let_pass(0.5)  # images and reports are separate queues
     # Eight actions of the first chunk are to be executed: only its refusal makes another one due.
     cell.report(cell.chunks[0], stop_reason="all 16 actions are late", late=16)
     cell.until(lambda: len(cell.chunks) == 2 and cell.ledgers, "a new chunk after the refusal")

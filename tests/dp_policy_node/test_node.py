@@ -18,21 +18,21 @@ CAMERAS = ("front", "wrist")
 
 def test_a_checkpoint_of_another_cell_is_refused_with_the_difference(checkpoint, start_policy):
     process = start_policy(checkpoint(lambda contract: contract["action"].update(rate_hz=20.0)))
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "action.rate_hz: 20.0 != 10.0" in log and "Traceback" not in log
 
 
 def test_a_checkpoint_without_a_cell_is_refused(checkpoint, start_policy):
     process = start_policy(checkpoint(lambda contract: contract.clear()))
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "carries no cell contract" in log and "Traceback" not in log
 
 
 def test_no_checkpoint_is_one_clear_line(tmp_path, start_policy):
     process = start_policy(tmp_path / "nowhere")
-    _, log = process.communicate(timeout=60)
+    _, log = process.communicate(timeout=120)
     assert process.returncode == 2 and "nowhere" in log and "Traceback" not in log
 
 
@@ -42,12 +42,12 @@ def test_a_silent_camera_ends_the_node_and_is_named(checkpoint, start_policy):
     rclpy.init(context=context)
     node = Node("peer", context=context)
     states = node.create_publisher(CommandState, "control/command_state", qos.STATE)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         states.publish(CommandState(mode=CommandState.POLICY))
         time.sleep(0.02)
     context.try_shutdown()
-    _, log = process.communicate(timeout=10)
+    _, log = process.communicate(timeout=60)
     assert process.returncode == 3
     assert "nothing arrived on camera/front/color/image_raw, camera/wrist/color/image_raw, robot/ee_pose" in log
 
@@ -96,13 +96,13 @@ def test_samples_from_before_the_activation_are_not_used_and_a_camera_that_dies_
         return ready()
 
     try:
-        assert until(lambda: node.count_publishers("policy/chunk") > 0, (), 0, 60)
+        assert until(lambda: node.count_publishers("policy/chunk") > 0, (), 0, 120)
         assert not until(lambda: chunks, CAMERAS, 10**10, 2), "old samples must not make a plan"
-        assert until(lambda: chunks, CAMERAS, 0, 10)
+        assert until(lambda: chunks, CAMERAS, 0, 60)
         assert stamp_to_ns(chunks[0].header.stamp) >= activated_ns
         named = "nothing new on camera/front/color/image_raw for"
-        assert until(lambda: any(named in r.status[0].message for r in reports), ("wrist",), 0, 10)
+        assert until(lambda: any(named in r.status[0].message for r in reports), ("wrist",), 0, 60)
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         context.try_shutdown()
