@@ -38,8 +38,9 @@ def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(context):
     third = pacer.wait()
     # A burst would begin with the tick one period after the first.
     assert skipped >= 10 and pacer.overruns >= 1
-    assert abs(second - first - skipped * 10 * MS) < 0.1 * MS
-    assert abs(third - second - pacer.periods * 10 * MS) < 0.1 * MS
+    # Stamps drift to the clock by a thousandth at most, over all the periods that a busy machine makes it.
+    assert abs(second - first - skipped * 10 * MS) < 20_000 * skipped
+    assert abs(third - second - pacer.periods * 10 * MS) < 20_000 * pacer.periods
 
 
 def test_errors_do_not_add_up(context):
@@ -97,17 +98,15 @@ def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
     ticks: list[int | None] = []
     loop = threading.Thread(target=lambda: [ticks.append(t) for t in iter(pacer.wait, None)], daemon=True)
     loop.start()
-    while publisher.get_subscription_count() == 0:
-        time.sleep(0.01)
-    time.sleep(0.1)
     for t, count in ((1000, 1), (1003, 1), (1010, 2), (1020, 3), (1050, 4), (10, 5), (20, 6)):
         publisher.publish(Clock(clock=ns_to_stamp(t * MS)))
         deadline = time.monotonic() + 20.0
         while time.monotonic() < deadline and len(ticks) < count:
-            time.sleep(0.005)
+            time.sleep(0.05)
+            publisher.publish(Clock(clock=ns_to_stamp(t * MS)))  # /clock is not reliable; the same time is no new tick
         time.sleep(0.03)
     pacer.close()
-    loop.join(2.0)
+    loop.join(20.0)
     executor.shutdown()
     # 1003 is in the tick of 1000; after the restart at 10 the ticks go on.
     assert ticks == [t * MS for t in (1000, 1010, 1020, 1050, 10, 20)]
