@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from dp_bringup.domain import choose_domain
 from dp_core.contract import Contract, load_contract
 from dp_core.motion_limits import MotionLimiter
 from dp_sim.cell import RobotState
 from dp_sim.offline import CONTROL_PERIOD_MS, Controller
 from dp_sim.operator import DeviceSample
 from dp_teleop.mapping import MappingState, SpaceMouseSample, step
+
+
+@pytest.fixture(scope="session")
+def domain_of_simulators() -> int:
+    """A ROS domain that no other run on this machine has, without what earlier tests of this one have left."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.delenv("ROS_DOMAIN_ID", raising=False)
+        return choose_domain()
 
 
 @pytest.fixture(scope="session")

@@ -35,8 +35,8 @@ JOINTS = [f"fr3_joint{i}" for i in range(1, 8)]
 class Cell:
     """A simulator process, and control's stand-in: answers each tick with what `command` gives."""
 
-    def __init__(self, contract: str, kind: Any, topic: str) -> None:
-        self.domain = 130 + (os.getpid() + len(topic)) % 60
+    def __init__(self, contract: str, kind: Any, topic: str, domain: int) -> None:
+        self.domain = domain
         environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         parameters = {"cell": contract, "task": "reach_around", "rate": "0.0", "lock_step": "true", "cameras": "false"}
@@ -87,10 +87,10 @@ class Cell:
         self._states.publish(state)
 
     def run(self, seconds: float, each: Callable[[], None] = lambda: None) -> None:
-        """Answer every tick of that much simulated time."""
+        """Answer every tick of that much simulated time, until the arm's state of then has come as well."""
         end, answered = self.clock + round(1e9 * seconds), self.clock
-        give_up = time.monotonic() + 30.0
-        while self.clock < end:
+        give_up = time.monotonic() + 90.0
+        while self.clock < end or min(self.stamps[-1], self.wrench_stamps[-1]) < end - 10_000_000:
             assert time.monotonic() < give_up, f"stuck at {self.clock * 1e-9:.3f} s"
             rclpy.spin_once(self.node, executor=self.executor, timeout_sec=0.02)
             if self.clock > answered:
@@ -99,18 +99,23 @@ class Cell:
                 self._answer()
 
     def start(self) -> None:
-        give_up = time.monotonic() + 30.0
-        while self.joints is None or self.pose is None or self.node.count_subscribers("sim/push") == 0:
-            assert time.monotonic() < give_up, "no joint states within 30 s"
+        give_up = time.monotonic() + 90.0
+        while self.force is None or self.joints is None or self.pose is None or not self._heard():
+            assert time.monotonic() < give_up, "no joint states within 90 s"
             rclpy.spin_once(self.node, executor=self.executor, timeout_sec=0.02)
             self._answer()
         self.run(0.3)
+
+    def _heard(self) -> bool:
+        """The simulator listens to all that is sent here."""
+        senders = (self._commands, self._states, self.push)
+        return all(publisher.get_subscription_count() > 0 for publisher in senders)
 
     def close(self) -> None:
         self.node.destroy_node()
         self.context.try_shutdown()
         self.process.terminate()
-        _, errors = self.process.communicate(timeout=15.0)
+        _, errors = self.process.communicate(timeout=30.0)
         assert self.process.returncode == 0, errors
 
 
@@ -137,7 +142,7 @@ KINDS = {
 
 
 @pytest.fixture
-def cell(request, tmp_path: Path) -> Iterator[Cell]:
+def cell(request, tmp_path: Path, domain_of_simulators: int) -> Iterator[Cell]:
     kind = KINDS[request.param]
     contract = kind.contract
     if not contract:
@@ -146,7 +151,7 @@ def cell(request, tmp_path: Path) -> Iterator[Cell]:
         path = tmp_path / "cell.yaml"
         path.write_text(yaml.safe_dump(data))
         contract = str(path)
-    cell = Cell(contract, kind.message, kind.topic)
+    cell = Cell(contract, kind.message, kind.topic, domain_of_simulators)
     try:
         cell.start()
         yield cell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -48,11 +47,13 @@ class Desk:
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    rclpy.init(args=["--ros-args", "-p", "task:=reach_around"], domain_id=200 + os.getpid() % 30)
-    node = OperatorNode()
-    yield Desk(node)
-    node.destroy_node()
-    rclpy.shutdown()
+    rclpy.init(args=["--ros-args", "-p", "task:=reach_around"])
+    try:
+        node = OperatorNode()
+        yield Desk(node)
+        node.destroy_node()
+    finally:
+        rclpy.shutdown()
 
 
 def test_the_device_rests_until_a_recording_and_after_it(desk):
