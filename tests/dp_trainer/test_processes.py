@@ -39,7 +39,7 @@ def test_two_processes_give_what_one_gives(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
     )
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.count("checkpoint:") == 1, "only the main process reports"

@@ -159,7 +159,8 @@ def test_a_full_disk_is_explained_and_leaves_the_older_ones_whole(tmp_path: Path
     report = tmp_path / "report.txt"
     process = multiprocessing.get_context("spawn").Process(target=_fill_up, args=(tmp_path / "run", report))
     process.start()
-    process.join(60)
+    process.join(240)
+    assert process.exitcode == 0
     lines = report.read_text().splitlines()
     assert len(lines) == 4
     for line in lines[:3]:
