@@ -30,14 +30,14 @@ def die(job, tell):
 
 def sleep_long(job, tell):
     tell(os.getpid())
-    time.sleep(60)
+    time.sleep(600)
 
 
 def linger(job, tell):
-    """Takes a second to end, as a training does that writes a checkpoint."""
-    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1.0), os._exit(0)))
-    tell(time.monotonic())
-    time.sleep(60)
+    """Takes two seconds to end, as a training does that writes a checkpoint."""
+    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(2.0), os._exit(0)))
+    tell(os.getpid())
+    time.sleep(600)
 
 
 def alive(pid):
@@ -64,42 +64,39 @@ def test_a_failed_job_says_why(work, named, capfd):
 
 
 def test_an_interruption_ends_all_processes():
-    pids = []
+    pids, begin = [], []
 
     def interrupt(job, pid):
         pids.append(pid)
         if len(pids) == 2:
+            begin.append(time.monotonic())
             raise KeyboardInterrupt
 
-    begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_jobs(sleep_long, [0, 1], 2, interrupt)
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin[0] < 60
     assert not any(alive(pid) for pid in pids)
 
 
 def test_processes_that_take_their_time_to_end_do_so_side_by_side():
-    told = []
+    pids, begin = [], []
 
-    def interrupt(job, content):
-        told.append(content)
-        if len(told) == 3:
+    def interrupt(job, pid):
+        pids.append(pid)
+        if len(pids) == 3:
+            begin.append(time.monotonic())
             raise KeyboardInterrupt
 
-    begin = 0.0
     with pytest.raises(KeyboardInterrupt):
-        try:
-            run_jobs(linger, [0, 1, 2], 3, interrupt)
-        finally:
-            begin = told[-1]
-    assert 1.0 <= time.monotonic() - begin < 2.9
+        run_jobs(linger, [0, 1, 2], 3, interrupt)
+    assert 2.0 <= time.monotonic() - begin[0] < 5.9, "one after the other: 6 s"
 
 
 def test_a_process_that_died_between_two_jobs_is_an_error_of_its_own():
     """Not a BrokenPipeError, which the command line takes for a reader who has seen enough."""
     worker = _Worker(die)
     worker.begin(0, [None])
-    worker._process.join(30)
+    worker._process.join(120)
     worker.begin(0, [None])
     with pytest.raises(WorkerError, match="exit status 3"):
         worker.receive()
