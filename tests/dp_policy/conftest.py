@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from dp_policy.config import PolicyConfig
 
 
@@ -17,6 +18,12 @@ def small_config(**changes: dict) -> PolicyConfig:
     for name, values in changes.items():
         sections[name] = {**sections.get(name, {}), **values}
     return PolicyConfig.from_dict({"name": "test", **sections})
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_in_every_order() -> None:
+    """What a test draws without a generator of its own must not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(name="small_config")

@@ -137,15 +137,20 @@ def test_memory_does_not_grow_from_step_to_step(small_config: Callable[..., Poli
     sample = torch.randn(1, 16, 10)
     for _ in range(10):
         native.denoise(sample, prepared, 0)
-    gc.collect()
-    tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(500):
-        native.denoise(sample, prepared, 0)
-    gc.collect()
-    grown = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    assert grown < 4096
+
+    def growth() -> int:
+        gc.collect()
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(500):
+            native.denoise(sample, prepared, 0)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        return grown
+
+    # Threads of other tests may allocate meanwhile; what a step keeps is there each time.
+    assert min(growth() for _ in range(3)) < 4096
 
 
 @torch.inference_mode()
