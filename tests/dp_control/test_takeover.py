@@ -180,3 +180,17 @@ def test_a_policy_that_has_sent_nothing_yet_is_waited_for(make_bench):
     bench.held = True
     assert bench.run(400).mode == Mode.POLICY
     assert bench.run(40, chunks=(bench.chunk(),)).input_alive
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_first_chunk_that_is_all_late_is_refused_and_the_next_one_waited_for(make_bench, held):
+    """Whether the dead-man button is held or not: a slow first inference must not end the mode."""
+    bench = make_bench(safety=DEAD_MAN, teleop={"clutch_button": 1})
+    bench.held = True
+    bench.enter(Mode.POLICY)
+    bench.held = held
+    bench.run(400)
+    out = bench.run(20, chunks=(bench.chunk(bench.t - 3 * 10**9),))
+    assert out.mode == Mode.POLICY
+    bench.held = True
+    assert bench.run(40, chunks=(bench.chunk(chunk_id=1),)).input_alive

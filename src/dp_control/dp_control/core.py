@@ -58,6 +58,7 @@ class _Cycle:
     limits: dict[str, None] = field(default_factory=dict)
     reports: list[ChunkRecord] = field(default_factory=list)
 
+
 _NO_NEWER = "no newer policy/chunk after the last action"
 
 

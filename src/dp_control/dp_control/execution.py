@@ -31,8 +31,9 @@ class PlanExecution:
         self._limits = contract.limits
         self._counters = counters
         self._lost_ns = round(1e9 * contract.safety.input_lost_s)
+        self._latency_ns = round(1e9 * contract.action.latency_s)
         self._schedule = ChunkSchedule(
-            action_latency_ns=round(1e9 * contract.action.latency_s),
+            action_latency_ns=self._latency_ns,
             gripper_latency_ns=round(1e9 * contract.gripper.latency_s),
             limits=contract.limits,
             period_ns=contract.control.period_ns,
@@ -57,9 +58,10 @@ class PlanExecution:
         """Drop the plan and take none of these chunks, because the arm may not move now; returns all their records.
 
         The mode goes on, so a policy that falls silent must still be noticed: plans that are not followed count as
-        its signs of life until their ends.
+        its signs of life until their ends. One that is all late does not, as it would not be followed in any case.
         """
-        heard = [chunk for chunk in chunks if not self._problem(chunk, t_ns)]
+        sending_ns = t_ns + self._latency_ns
+        heard = [chunk for chunk in chunks if chunk.stamps_ns[-1] > sending_ns and not self._problem(chunk, t_ns)]
         if self._schedule.record is not None:
             heard.append(self._schedule.record.chunk)
         ends = [int(chunk.stamps_ns[-1]) for chunk in heard]
