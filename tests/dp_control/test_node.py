@@ -10,6 +10,7 @@ from dp_core.contract import load_contract
 from dp_policy_node.chunk_message import Ledger, chunk_message
 from dp_ros.messages import stamp_to_ns
 from geometry_msgs.msg import TwistStamped
+from sensor_msgs.msg import JointState
 
 from dp_msgs.msg import ActionChunk, ChunkReport, CommandState, GripperCommand
 from dp_msgs.srv import SetMode
@@ -226,6 +227,31 @@ def test_diagnostics_name_what_was_refused(cell, hand):
     cell.wait(lambda: value("teleop/twist", "refused: frame") > 20, "the refused twists to be counted")
     # In a second in which this busy process sends in time.
     cell.wait(lambda: 50 < value("robot/ee_pose", "rate_hz") < 150, "the rate of the pose")
+
+
+def test_what_cannot_be_read_is_counted_in_the_diagnostics(cell, control):
+    """It never comes to a gate; without a count a policy that sends nothing else would seem to be silent."""
+    arrays = []
+    chunks = cell.node.create_publisher(ActionChunk, "policy/chunk", qos.EVENT)
+    grips = cell.node.create_publisher(GripperCommand, "teleop/gripper", qos.EVENT)
+    fingers = cell.node.create_publisher(JointState, "gripper/state", qos.STATE)
+    for publisher in (chunks, grips, fingers):
+        cell.wait(lambda it=publisher: it.get_subscription_count() > 0, "control's subscription")
+    cell.node.create_subscription(DiagnosticArray, "/diagnostics", arrays.append, qos.EVENT)
+    bad = plan(cell)
+    bad.poses[3].position.x = float("nan")
+    for _ in range(3):
+        chunks.publish(bad)
+    grips.publish(GripperCommand(width=float("inf")))
+    fingers.publish(JointState(name=["another"], position=[0.0]))
+
+    def counts():
+        statuses = {status.name: status.values for array in arrays[-1:] for status in array.status}
+        names = ("control: mode", "control: gripper/state")
+        return {item.key: item.value for name in names for item in statuses.get(name, [])}
+
+    expected = {"chunks malformed": "3", "gripper commands malformed": "1", "refused: joints": "1"}
+    cell.wait(lambda: expected.items() <= counts().items(), "the counts")
 
 
 def test_a_chunk_is_executed_at_its_times_and_reported(cell, control):

@@ -124,7 +124,7 @@ class ControlNode(Node):
 
     def _diagnose(self) -> None:
         if self._last is not None:
-            self._diagnostics.publish(*self._last, self._inputs.dropped)
+            self._diagnostics.publish(*self._last, self._inputs.refused)
 
     def begin_close(self) -> Callable[[], bool]:
         """Brake as for a stop; says when nothing is sent any more."""

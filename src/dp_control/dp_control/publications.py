@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -94,16 +95,16 @@ class ControlDiagnostics:
         """Note what real-time set-up this machine did not permit."""
         self._reporter = LoopReporter("control: loop", refused)
 
-    def publish(self, output: ControlOutput, inputs: ControlInputs, dropped: int) -> None:
+    def publish(self, output: ControlOutput, inputs: ControlInputs, refused: Mapping[str, int]) -> None:
         """Send the present state; called by the executor about once a second.
 
         Args:
             output: of the last cycle.
             inputs: of the last cycle.
-            dropped: events that a flood has pushed out.
+            refused: chunks and gripper commands that could not be read, and events that a flood has pushed out.
         """
         now_ns = int(self._node.get_clock().now().nanoseconds)
-        message = DiagnosticArray(status=[self._mode_status(output, inputs, dropped)])
+        message = DiagnosticArray(status=[self._mode_status(output, inputs, refused)])
         message.status += [self._stream_status(gate, now_ns) for gate in self._gate.streams]
         loop = self._reporter.status(self._pacer.statistics.snapshot())
         loop.hardware_id = self._name
@@ -112,7 +113,9 @@ class ControlDiagnostics:
         message.header.stamp = ns_to_stamp(now_ns)
         self._publisher.publish(message)
 
-    def _mode_status(self, output: ControlOutput, inputs: ControlInputs, dropped: int) -> DiagnosticStatus:
+    def _mode_status(
+        self, output: ControlOutput, inputs: ControlInputs, refused: Mapping[str, int]
+    ) -> DiagnosticStatus:
         level = DiagnosticStatus.OK if not output.text else DiagnosticStatus.WARN
         if output.mode == Mode.FAULT:
             level = DiagnosticStatus.ERROR
@@ -124,7 +127,8 @@ class ControlDiagnostics:
             "arm": inputs.arm_problem or "ok",
             "gripper": inputs.gripper_problem or "ok",
             **dict(output.counters),
-            "events dropped": dropped,
+            "events dropped": 0,
+            **dict(refused),
         }
         text = f"{output.mode.name}: {output.text}" if output.text else output.mode.name
         return _status("control: mode", self._name, level, text, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -75,7 +76,8 @@ class ControlSubscriptions:
     ) -> None:
         self._node, self._contract = node, contract
         self.gate = InputGate(contract, with_joints)
-        self.dropped = 0
+        #: Events that were never taken, for the diagnostics: by why.
+        self.refused: Counter[str] = Counter()
         self._on_bad_chunk = on_bad_chunk
         self._lock = threading.Lock()
         self._chunks: list[Chunk] = []
@@ -124,6 +126,7 @@ class ControlSubscriptions:
             width = joint_sum(message, self._contract.streams["gripper"].joint_names)
         except ValueError as error:
             self._refuse(f"{self.gate.width.name}: {error}")
+            self.gate.width.refused["joints"] += 1
             return
         self._offer(self.gate.width, message, np.array([width]))
 
@@ -146,6 +149,7 @@ class ControlSubscriptions:
     def _on_gripper(self, message: GripperCommand) -> None:
         if not np.isfinite(message.width):
             self._refuse("teleop/gripper width is not finite")
+            self.refused["gripper commands malformed"] += 1
             return
         with self._lock:
             self._keep(self._widths, message.width, MOST_WIDTHS)
@@ -155,6 +159,7 @@ class ControlSubscriptions:
             chunk = chunk_from_message(message, self._contract.base_frame, self._contract.ee_frame)
         except ChunkError as error:
             self._refuse(str(error))
+            self.refused["chunks malformed"] += 1
             self._on_bad_chunk(message, str(error))
             return
         with self._lock:
@@ -165,4 +170,4 @@ class ControlSubscriptions:
         queue.append(event)
         if len(queue) > most:
             queue.pop(0)
-            self.dropped += 1
+            self.refused["events dropped"] += 1
