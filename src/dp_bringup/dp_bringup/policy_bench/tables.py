@@ -1,4 +1,4 @@
-"""The tables of `dp bench policy`, in Markdown, as they stand in docs/results.md."""
+"""The tables of `dp bench policy`, in Markdown; docs/results.md has their figures, the two ways side by side."""
 
 from __future__ import annotations
 
