@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from dp_bringup.control_bench.figures import plot_tracking
 from dp_bringup.control_bench.recorded_motion import record_motion
-from dp_bringup.control_bench.tables import all_tables
+from dp_bringup.control_bench.tables import all_tables, ratio_table
 from dp_bringup.control_bench.timings import timing_rows
 from dp_bringup.control_bench.tracking import (
     COMMANDED,
@@ -75,6 +75,12 @@ def test_rows_table_and_figure_hold_every_method(rows, tracked, tmp_path):
     assert table.count("\n") == 2 + len(rows) and all(method in table for method in METHODS)
     plot_tracking(tracked, rows, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 20_000
+
+
+def test_an_error_that_is_a_little_larger_does_not_look_equal():
+    ratios = {"velocity_step_ratio": 2.6154, "jerk_ratio": 8.873, "error_ratio": 0.9699}
+    table = ratio_table([{"part": "tracking ratio", "motion": "stiff arm", **ratios}])
+    assert table.splitlines()[-1].replace(" ", "") == "|stiffarm|2.6|8.9|0.97|"
 
 
 def test_the_time_of_a_cycle_is_measured_without_and_with_inverse_kinematics(tracked):

@@ -56,8 +56,10 @@ def tracking_table(rows: Sequence[Row]) -> str:
 def ratio_table(rows: Sequence[Row]) -> str:
     """Linear + slerp over ours, by what moves."""
     headers = ("linear + slerp / follower", "peak velocity step", "RMS jerk", "error RMS")
-    keys = ("velocity_step_ratio", "jerk_ratio", "error_ratio")
-    cells = [(row["motion"], *(f"{row[key]:.1f}" for key in keys)) for row in _part(rows, "tracking ratio")]
+    # Errors differ by per cents: one decimal would make a larger one look equal.
+    keys = {"velocity_step_ratio": ".1f", "jerk_ratio": ".1f", "error_ratio": ".2f"}
+    ratios = _part(rows, "tracking ratio")
+    cells = [(row["motion"], *(format(row[key], form) for key, form in keys.items())) for row in ratios]
     return markdown_table(headers, cells)
 
 
