@@ -1,9 +1,11 @@
 """The teleoperation node as a process of its own, and what the rest of the cell hears of it over real DDS."""
 
+import importlib.util
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 import rclpy
@@ -19,6 +21,10 @@ from sensor_msgs.msg import Joy
 from dp_msgs.msg import CommandState, EpisodeState, GripperCommand, OperatorCommand, TeleopState
 from dp_ros import qos
 
+_spec = importlib.util.spec_from_file_location("absent_devices", Path(__file__).parent / "devices" / "conftest.py")
+absent_devices = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(absent_devices)
+
 SERVICES = {
     "set_parameters": SetParameters,
     "set_parameters_atomically": SetParametersAtomically,
@@ -27,7 +33,7 @@ SERVICES = {
 }
 # The daemon of the tests lives in the process of the tests: on a busy machine it answers late, which is no hang.
 PATIENT = (
-    "from dp_teleop.devices import spacenavd; spacenavd.ANSWER_WITHIN_S = 10.0; import dp_teleop.node as n; n.main()"
+    "from dp_teleop.devices import spacenavd; spacenavd.ANSWER_WITHIN_S = {}; import dp_teleop.node as n; n.main()"
 )
 
 
@@ -35,11 +41,12 @@ class Hand:
     """A SpaceMouse at `spacenav/joy`, control and the recorder, as far as the node sees them.
 
     Args:
+        answer_within_s: how long the node waits for spacenavd.
         parameters: of the node.
     """
 
-    def __init__(self, **parameters):
-        command = [sys.executable, "-c", PATIENT]
+    def __init__(self, answer_within_s=10.0, **parameters):
+        command = [sys.executable, "-c", PATIENT.format(answer_within_s)]
         for name, value in parameters.items():
             command += [*(["--ros-args"] if len(command) == 3 else []), "-p", f"{name}:={value}"]
         self.process = subprocess.Popen(command)
@@ -180,3 +187,16 @@ def make_hand():
             return hand
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def make_daemon():
+    """Makes what speaks spacenavd's protocol; to be closed."""
+    return absent_devices.SpacenavDaemon
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory, make_daemon):
+    daemon = make_daemon(tmp_path_factory.mktemp("daemon") / "spnav.sock")
+    yield daemon
+    daemon.close()
