@@ -131,8 +131,19 @@ def test_a_terminal_that_closes_ends_a_command_as_ctrl_c_does(tmp_path):
     # Control waits for a robot for ever; one that lacks a package of its cell would end by itself.
     cell = ["--cell", "sim_franka", "--simulate", "false", "--operator", "false"]
     command = [*python(code), "up", "teleop", *cell, "--run", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run under nohup hand on that the signal is ignored, which a command respects.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    )
+    try:
         assert "ends it" in process.stdout.readline() + process.stdout.readline()
         process.send_signal(signal.SIGHUP)
         _, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130 and "Traceback" not in error
