@@ -29,6 +29,12 @@ def test_random_faults_break_no_rule(summary):
     assert summary.depth <= 1e-6 and max(summary.worst.values()) <= 1.001
 
 
+@pytest.mark.parametrize("seed", [2376, 2984, 5394])
+def test_the_judge_knows_where_a_mode_starts_and_forgets_what_was_after_the_clock_was_set_back(seed):
+    """It held these episodes against control: measured pose and joints apart, contact of a time that was yet to come."""
+    assert run_episode(seed).verdict.violations == ()
+
+
 def test_the_episodes_are_worth_it(summary):
     """Most kinds of fault happened, every mode was reached for long, and the arm was driven to its limits."""
     assert len(summary.faults) > 0.8 * len(KINDS)

@@ -88,6 +88,8 @@ def _play(seed: int, alter: Callable[[ControlOutput, int], ControlOutput] | None
     script = random_script(rng, contract.control.rate_hz)
     world = FaultWorld(rng, contract, script)
     with_joints = bool(rng.random() < 0.3)
+    if with_joints and seed % 2:  # joints are what is commanded, and where a mode starts
+        contract = replace(contract, robot=replace(contract.robot, back_end="joint", description="none"))
     kinematics = SphereKinematics(world.start[:3], float(rng.uniform(0.05, 0.5))) if with_joints else None
     core, inbox, recording = ControlCore(contract, kinematics), Inbox(contract, with_joints), Recording()
     period_s = 1.0 / contract.control.rate_hz
@@ -116,7 +118,7 @@ def _play(seed: int, alter: Callable[[ControlOutput, int], ControlOutput] | None
         if alter is not None:
             output = alter(output, len(recording.rows))
         last, command = tick, output.pose
-        _record(recording, tick, now_ns, inputs, output, inbox)
+        _record(recording, tick, now_ns, inputs, output, inbox, contract.robot.back_end)
     along = None if with_joints else world.along()
     trace = recording.trace(along)
     verdict = check(trace, contract, seed)
@@ -126,17 +128,28 @@ def _play(seed: int, alter: Callable[[ControlOutput, int], ControlOutput] | None
 
 
 _NOTHING = np.full(7, np.nan)
+#: Their controllers hold the arm at measured joints, so a mode starts there; those of the others at the measured pose.
+_BACK_ENDS_OF_JOINTS = ("joint", "effort")
 
 
 def _record(
-    recording: Recording, tick: int, t_ns: int, inputs: ControlInputs, output: ControlOutput, inbox: Inbox
+    recording: Recording,
+    tick: int,
+    t_ns: int,
+    inputs: ControlInputs,
+    output: ControlOutput,
+    inbox: Inbox,
+    back_end: str,
 ) -> None:
     measured = inputs.measured_pose
     recording.poses.append(_NOTHING if output.pose is None else np.array(output.pose))
     recording.twists.append(np.array(output.twist))
     recording.measured.append(_NOTHING if measured is None else measured.value)
     joints = inputs.joints  # which are the pose, see SphereKinematics
-    recording.starts.append(recording.measured[-1] if joints is None else joints.value)
+    if joints is not None and back_end in _BACK_ENDS_OF_JOINTS:
+        recording.starts.append(joints.value)
+    else:
+        recording.starts.append(recording.measured[-1])
     recording.rows.append(
         (
             tick, t_ns, int(output.mode), -1 if inputs.mode is None else inputs.mode, inbox.measured_ns, inbox.twist_ns,

@@ -77,6 +77,8 @@ class Inbox:
             if self._engaged_ns < sample.t_ns <= now_ns + 100_000_000:
                 self._engaged_ns, self._engaged = sample.t_ns, bool(sample.values[0] > 0.5)
         elif sample.stream == "wrench" and np.all(np.isfinite(sample.values)):
+            if self._wrench_ns > now_ns + 100_000_000:  # the clock was set back: what was known is of another time
+                self._wrench_ns, self._contact_from_ns, self.contact_s = NEVER_NS, NEVER_NS, 0.0
             if self._wrench_ns < sample.t_ns <= now_ns + 100_000_000:
                 self._wrench_ns = sample.t_ns
                 over = over_limit(sample.values, self._contract)

@@ -45,7 +45,7 @@ class Trace:
         request: mode asked for in the step, or -1.
         resume: whether resume was asked for.
         measured: (n, 7) newest measured pose that control was given; NaN before the first.
-        start: (n, 7) pose from which a mode would start: the measured one, with kinematics that of the measured joints.
+        start: (n, 7) pose from which a mode would start: the measured one, or that of the joints if they are commanded.
         measured_ns: newest acquisition time of a sound measured pose delivered so far; min int before the first.
         twist_ns: the same for a twist.
         plan_end_ns: last action of all sound chunks delivered so far.
