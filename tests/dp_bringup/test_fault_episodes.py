@@ -31,7 +31,7 @@ def test_random_faults_break_no_rule(summary):
 
 @pytest.mark.parametrize("seed", [2376, 2984, 5394])
 def test_the_judge_knows_where_a_mode_starts_and_forgets_what_was_after_the_clock_was_set_back(seed):
-    """It held these episodes against control: measured pose and joints apart, contact of a time that was yet to come."""
+    """It held these against control: measured pose and joints apart, contact of a time that was yet to come."""
     assert run_episode(seed).verdict.violations == ()
 
 
