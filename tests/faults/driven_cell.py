@@ -50,17 +50,32 @@ class DrivenCell(FaultyCell):
         """The operator lets go once, as control asks, then moves the arm: by a twist, or by the device's axes."""
         size = {"twist": [0.1, 0.2, 0.0, 0.0, 0.0, 0.5], "axes": [0.4, 0.8, 0.0, 0.0, 0.0, 0.5]}[device]
 
+        def lost():
+            return device == "axes" and not self.devices[-1].engaged
+
         def begin():
             setattr(self, device, lambda t: np.zeros(6))
+            if device == "axes":
+                self.grasp()
             self.ask_mode(CommandState.TELEOP)
-            if not self.wait_in_mode(CommandState.TELEOP, lambda: self.states[-1].input_alive, "an input"):
+            self.wait_in_mode(CommandState.TELEOP, lambda: self.states[-1].input_alive or lost(), "an input")
+            if self.mode != CommandState.TELEOP or lost():
                 return False
             self.pause(0.05)
             began = 1e-9 * self.now_ns()
             setattr(self, device, lambda t: np.array(size) * np.cos(2.0 * (t - began)))
-            return self.wait_in_mode(CommandState.TELEOP, lambda: self.speed() > 0.1, "motion")
+            self.wait_in_mode(CommandState.TELEOP, lambda: self.speed() > 0.1 or lost(), "motion")
+            return self.mode == CommandState.TELEOP and not lost()
 
         self.try_hard(begin)
+
+    def grasp(self):
+        """The hand lets the clutch go and holds it: a teleop node that was late for a moment asks for that."""
+        self.held = False
+        self.devices.clear()
+        self.wait(lambda: any(d.connected and not d.buttons[1] for d in list(self.devices)), "the open clutch")
+        self.held = True
+        self.wait(lambda: self.devices[-1].engaged, "the held clutch")
 
     def begin_policy(self):
         """Mode POLICY with a plan that swings by 8 cm and 0.2 rad."""
