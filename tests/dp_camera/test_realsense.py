@@ -226,18 +226,24 @@ def test_what_the_camera_cannot_do_is_refused_with_what_it_can(context, settings
         source_of(context, camera, **size, **settings).start()
 
 
-def test_depth_comes_aligned_and_the_synchronisation_is_set(context):
-    camera = plugged_in(context, depth=True)
-    source = source_of(context, camera, depth=True, sync_mode="master")
-    assert source.start().depth_unit_m == pytest.approx(0.001)
-    assert camera.depth.get_option(rs.option.inter_cam_sync_mode) == 1
-    depth = np.full((48, 64), 800, dtype=np.uint16)
+def paired_frames(source, camera, depth):
+    """Send six pictures with the same depth; those frames that came with both."""
     frames = []
     for number in range(1, 7):
         camera.send(picture(number, camera), number, number * 33_333_000, depth)
         frames.append(source.wait(1.0))
     paired = [frame for frame in frames if frame is not None and frame.depth is not None]
     assert len(paired) >= 3
+    return paired
+
+
+def test_depth_comes_aligned_and_the_synchronisation_is_set(context):
+    camera = plugged_in(context, depth=True)
+    source = source_of(context, camera, depth=True, sync_mode="master")
+    assert source.start().depth_unit_m == pytest.approx(0.001)
+    assert camera.depth.get_option(rs.option.inter_cam_sync_mode) == 1
+    depth = np.full((48, 64), 800, dtype=np.uint16)
+    paired = paired_frames(source, camera, depth)
     for frame in paired:
         assert np.array_equal(frame.pixels, picture(frame.frame_number, camera))
         # Two sensors in one place with the same intrinsics: alignment moves nothing.
@@ -256,12 +262,7 @@ def test_depth_moves_to_where_the_colour_sensor_sees_it(context):
     source.start()
     depth = np.zeros((48, 64), dtype=np.uint16)
     depth[:, 20:30] = 1000 * distance_m
-    frames = []
-    for number in range(1, 7):
-        camera.send(picture(number, camera), number, number * 33_333_000, depth)
-        frames.append(source.wait(1.0))
-    paired = [frame for frame in frames if frame is not None and frame.depth is not None]
-    assert len(paired) >= 3
+    paired = paired_frames(source, camera, depth)
     columns = np.flatnonzero((paired[-1].depth == 1000 * distance_m).any(axis=0))
     assert abs(columns[0] - (20 + shift_px)) <= 1 and abs(columns[-1] - (29 + shift_px)) <= 1
     source.stop()

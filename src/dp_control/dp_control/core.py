@@ -38,6 +38,7 @@ YIELDED_M, YIELDED_RAD = 0.001, 0.01
 YIELD_TIMEOUT_NS = 2_000_000_000
 _AT_REST: Array = np.zeros(6)
 _AT_REST.flags.writeable = False
+_NO_NEWER = "no newer policy/chunk after the last action"
 
 # One period of motion, given its number among those of the cycle; returns the active limits.
 Step = Callable[[int], tuple[str, ...]]
@@ -57,9 +58,6 @@ class _Cycle:
     reached: bool = False
     limits: dict[str, None] = field(default_factory=dict)
     reports: list[ChunkRecord] = field(default_factory=list)
-
-
-_NO_NEWER = "no newer policy/chunk after the last action"
 
 
 class ControlCore:
