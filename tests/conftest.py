@@ -2,10 +2,13 @@
 
 Many of these tests are about real time. On a shared machine everything may stand still for a second or two, and then
 a robot that stops because its input is late does what it should. A test that fails while that happened is run again;
-one that fails on a machine that went on fails at once.
+one that fails on a machine that went on fails at once. Of other processes nobody can tell whether they stood still, so
+a test with some of them is run once more as well. All that was run again is listed at the end, with the first failure.
 """
 
+import contextlib
 import os
+import resource
 import signal
 import threading
 import time
@@ -27,7 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A thread that does nothing but wake up is late by this much, less what the process computed meanwhile, only when the
 # whole process was kept from running. (C code that holds the interpreter keeps the thread from waking up as well.)
 STANDSTILL_S = 0.1
-ATTEMPTS = 3
+ATTEMPTS, ATTEMPTS_WITH_OTHERS = 3, 2
 
 
 class Standstills:
@@ -35,7 +38,7 @@ class Standstills:
 
     Attributes:
         longest_s: the longest standstill since it was last set to zero.
-        again: the tests that were run again, each with the standstill.
+        again: the tests that were run again, each with the reason and the failure.
     """
 
     def __init__(self):
@@ -58,17 +61,38 @@ standstills = Standstills()
 def pytest_runtest_protocol(item, nextitem):
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for attempt in range(1, ATTEMPTS + 1):
-        standstills.longest_s = 0.0
+        standstills.longest_s, ended_before = 0.0, _time_of_ended_children()
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        failed = any(report.failed for report in reports)
-        if not failed or standstills.longest_s < STANDSTILL_S or attempt == ATTEMPTS:
+        failures = [report.longreprtext for report in reports if report.failed]
+        if not failures or attempt == ATTEMPTS:
             break
-        standstills.again.append(f"{item.nodeid}: the machine stood still for {standstills.longest_s:.2f} s")
+        reason = ""
+        if standstills.longest_s >= STANDSTILL_S:
+            reason = f"the machine stood still for {standstills.longest_s:.2f} s"
+        elif attempt < ATTEMPTS_WITH_OTHERS and (_time_of_ended_children() > ended_before or _has_children()):
+            reason = "other processes took part"
+        if not reason:
+            break
+        standstills.again.append("\n".join([f"{item.nodeid}: {reason}", *failures]))
         _forget(item)
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _time_of_ended_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _has_children():
+    """Whether a process runs that this one has started, or did and has not been waited for."""
+    found = ""
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            found += path.read_text()
+    return bool(found.strip())
 
 
 def _forget(item):

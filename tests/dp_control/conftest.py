@@ -115,6 +115,7 @@ class Cell:
         self._closed.set()
         self._thread.join()
         self._executor.shutdown()
+        self.node.destroy_node()
         self.context.try_shutdown()
 
 

@@ -46,6 +46,7 @@ def test_a_silent_camera_ends_the_node_and_is_named(checkpoint, start_policy):
     while process.poll() is None and time.monotonic() < deadline:
         states.publish(CommandState(mode=CommandState.POLICY))
         time.sleep(0.02)
+    node.destroy_node()
     context.try_shutdown()
     _, log = process.communicate(timeout=60)
     assert process.returncode == 3
@@ -105,4 +106,5 @@ def test_samples_from_before_the_activation_are_not_used_and_a_camera_that_dies_
     finally:
         process.terminate()
         process.communicate(timeout=60)
+        node.destroy_node()
         context.try_shutdown()

@@ -174,6 +174,7 @@ class Hand:
             assert self.process.wait(timeout=30) == 0
         finally:
             self.process.kill()
+            self.node.destroy_node()
             self.context.try_shutdown()
 
 

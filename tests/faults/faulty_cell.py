@@ -283,4 +283,5 @@ class FaultyCell:
         for thread in self._threads:
             thread.join(20.0)
         self._executor.shutdown()
+        self.node.destroy_node()
         self.context.try_shutdown()

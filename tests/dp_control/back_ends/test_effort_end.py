@@ -134,6 +134,7 @@ class Watch:
         self._closed.set()
         self._thread.join()
         self._executor.shutdown()
+        self.node.destroy_node()
         self.context.try_shutdown()
 
 

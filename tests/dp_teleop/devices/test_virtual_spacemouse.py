@@ -51,6 +51,7 @@ class Listener:
             assert time.monotonic() < deadline, f"{len(self.joys)} messages, none as wanted; screen:\n{self.text}"
 
     def close(self):
+        self.node.destroy_node()
         self.context.try_shutdown()
 
 

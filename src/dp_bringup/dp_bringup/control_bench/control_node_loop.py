@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -47,7 +48,8 @@ def measure_control_node(
     context = rclpy.Context()
     rclpy.init(args=[], context=context)
     try:
-        return _Listener(context).listen(group, SETTLING_S + seconds)
+        with contextlib.closing(_Listener(context)) as listener:
+            return listener.listen(group, SETTLING_S + seconds)
     finally:
         rclpy.shutdown(context=context)
         child.process.terminate()
@@ -83,6 +85,11 @@ class _Listener:
         if "jitter_us_p99" not in self._values:
             return None
         return {key: float(value) for key, value in self._values.items() if _is_number(value)}
+
+    def close(self) -> None:
+        """Leave the graph: who looks at it later must not count this node's client."""
+        self._executor.shutdown()
+        self._node.destroy_node()
 
     def _spin(self, group: ProcessGroup) -> None:
         group.check()
