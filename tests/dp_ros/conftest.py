@@ -2,6 +2,7 @@
 
 import pytest
 import rclpy
+from rclpy.node import Node
 
 
 @pytest.fixture
@@ -10,3 +11,17 @@ def context():
     rclpy.init(context=context)  # in the domain of this run
     yield context
     context.try_shutdown()
+
+
+@pytest.fixture
+def make_node(context):
+    """Makes nodes that leave the graph with the test."""
+    nodes = []
+
+    def make(name, **choices):
+        nodes.append(Node(name, context=context, **choices))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.destroy_node()

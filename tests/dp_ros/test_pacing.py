@@ -6,7 +6,6 @@ import time
 from dp_ros.messages import ns_to_stamp
 from dp_ros.pacing import Pacer
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 
@@ -15,8 +14,8 @@ from dp_ros import qos
 MS = 1_000_000
 
 
-def test_real_time_ticks_do_not_drift(context):
-    node = Node("paced", context=context)
+def test_real_time_ticks_do_not_drift(make_node):
+    node = make_node("paced")
     pacer = Pacer(node, 10 * MS)
     start = time.monotonic()
     ticks = []
@@ -28,8 +27,8 @@ def test_real_time_ticks_do_not_drift(context):
     assert elapsed >= 0.299 and len(set(ticks)) == 30 and ticks == sorted(ticks)
 
 
-def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(context):
-    node = Node("paced", context=context)
+def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(make_node):
+    node = make_node("paced")
     pacer = Pacer(node, 10 * MS)
     first = pacer.wait()
     time.sleep(0.105)
@@ -43,8 +42,8 @@ def test_a_slow_loop_skips_ticks_instead_of_running_them_in_a_burst(context):
     assert abs(third - second - pacer.periods * 10 * MS) < 20_000 * pacer.periods
 
 
-def test_errors_do_not_add_up(context):
-    pacer = Pacer(Node("paced", context=context), 5 * MS)
+def test_errors_do_not_add_up(make_node):
+    pacer = Pacer(make_node("paced"), 5 * MS)
     pacer.wait()
     start, periods, late_ns = time.monotonic_ns(), 0, []
     for _ in range(100):
@@ -57,8 +56,8 @@ def test_errors_do_not_add_up(context):
     assert -1 * MS < min(late_ns[-30:]) < 4 * MS
 
 
-def test_stamps_are_those_of_the_schedule_and_evenly_spaced(context):
-    node = Node("paced", context=context)
+def test_stamps_are_those_of_the_schedule_and_evenly_spaced(make_node):
+    node = make_node("paced")
     pacer = Pacer(node, 4 * MS)
     stamps, periods, ends = [], [], []
     for i in range(60):
@@ -76,9 +75,9 @@ def test_stamps_are_those_of_the_schedule_and_evenly_spaced(context):
     assert min(ages) > -50_000 and sorted(ages)[30] < 4 * MS
 
 
-def test_close_wakes_the_loop(context):
+def test_close_wakes_the_loop(make_node):
     for period_ns in (10**12, 30 * MS):
-        pacer = Pacer(Node("paced", context=context), period_ns)
+        pacer = Pacer(make_node("paced"), period_ns)
         threading.Timer(0.05, pacer.close).start()
         started = time.monotonic()
         while pacer.wait() is not None:
@@ -86,10 +85,10 @@ def test_close_wakes_the_loop(context):
         assert time.monotonic() - started < 30.0
 
 
-def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
-    node = Node("paced", context=context, parameter_overrides=[Parameter("use_sim_time", value=True)])
+def test_simulated_ticks_follow_the_clock_and_survive_its_restart(make_node, context):
+    node = make_node("paced", parameter_overrides=[Parameter("use_sim_time", value=True)])
     pacer = Pacer(node, 10 * MS)
-    source = Node("clock", context=context)
+    source = make_node("clock")
     publisher = source.create_publisher(Clock, "/clock", qos.CLOCK)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
@@ -108,5 +107,6 @@ def test_simulated_ticks_follow_the_clock_and_survive_its_restart(context):
     pacer.close()
     loop.join(20.0)
     executor.shutdown()
+    spinner.join(20.0)
     # 1003 is in the tick of 1000; after the restart at 10 the ticks go on.
     assert ticks == [t * MS for t in (1000, 1010, 1020, 1050, 10, 20)]

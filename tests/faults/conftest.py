@@ -1,5 +1,6 @@
 """A cell with every safety rule switched on, real nodes as processes, and the table of what the arm did."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 import yaml
 from dp_bringup.processes import clean_shared_memory
 from dp_core.contract import config_directory, load_contract
+from dp_ros.transports import PROFILES, REACH, leave_shared_memory
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -113,7 +115,11 @@ def start_node(tmp_path_factory):
 @pytest.fixture(scope="module")
 def shared_cell(cell_file, request):
     """The rest of the cell, with the clock and the messages that the file of tests names in `CELL`."""
-    cell = DrivenCell(load_contract(cell_file), **getattr(request.module, "CELL", {}))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (PROFILES, REACH):
+            patch.setenv(name, os.environ[name])  # back to it afterwards: the nodes choose for themselves
+        leave_shared_memory()  # it plays the arm, which no killed process may hold up
+        cell = DrivenCell(load_contract(cell_file), **getattr(request.module, "CELL", {}))
     yield cell
     cell.close()
 

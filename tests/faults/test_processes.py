@@ -151,6 +151,33 @@ def test_a_killed_teleop_node_brakes_the_arm(cell, start_teleop, table):
     table.append(watch.row("teleop node killed", did, "node restarted, TELEOP asked for again"))
 
 
+def test_a_teleop_node_that_stands_still_brakes_the_arm_and_its_return_does_not_move_it(cell, start_teleop, table):
+    teleop = start_teleop()
+    let_go_once(cell)
+    watch = Watch(cell)
+    cell.begin_teleop("axes")
+    watch.mark()
+    teleop.send(signal.SIGSTOP)
+    try:
+        cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
+        cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+        did = f"{watch.reaction()}; HOLD after 0.8 s"
+    finally:
+        teleop.send(signal.SIGCONT)
+    before = len(cell.states)
+    cell.devices.clear()
+    cell.wait(lambda: len(cell.devices) > 30, "the node's return")
+    stays_at_rest(cell, before)
+    cell.drive("axes")
+    table.append(watch.row("teleop node stands still (SIGSTOP)", did, "TELEOP asked for again"))
+
+
+def stays_at_rest(cell, since):
+    """What stood still goes on, and that has not moved the arm."""
+    cell.pause(0.5)
+    assert all(state.mode == CommandState.HOLD for state in cell.states[since:]) and cell.at_rest()
+
+
 @pytest.fixture
 def usb(tmp_path):
     hand = UsbHand(tmp_path / "spnav.sock")
@@ -253,8 +280,8 @@ def policy_node(cell_file, tmp_path_factory, shared_cell, start_node):
 
 @pytest.fixture
 def policy(policy_node, cell):
-    """The policy node; runs again where a failed test has killed it."""
-    if policy_node.killed:
+    """The policy node; runs again where a failed test has killed it, or where it has given up."""
+    if policy_node.process.poll() is not None:
         restart(policy_node, cell, "front")
     return policy_node
 
@@ -296,6 +323,24 @@ def test_a_killed_policy_node_ends_in_hold(cell, policy, table):
     restart(policy, cell, "front")
     moved_by_policy(cell)
     table.append(watch.row("policy node killed", did, "node restarted, POLICY asked for again"))
+
+
+def test_a_policy_node_that_stands_still_ends_in_hold_and_its_return_does_not_move_the_arm(cell, policy, table):
+    cell.images = True
+    cell.put_at_start()
+    watch = Watch(cell)
+    moved_by_policy(cell)
+    watch.mark()
+    policy.send(signal.SIGSTOP)
+    try:
+        cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
+        cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+        did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+    finally:
+        policy.send(signal.SIGCONT)
+    stays_at_rest(cell, len(cell.states))
+    moved_by_policy(cell)
+    table.append(watch.row("policy node stands still (SIGSTOP)", did, "POLICY asked for again"))
 
 
 def test_a_camera_that_repeats_one_frame_ends_in_hold(cell, policy, table):

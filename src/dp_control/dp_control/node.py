@@ -142,7 +142,7 @@ class ControlNode(Node):
 
 def main() -> None:
     """Entry point of the executable ``control_node``."""
-    sys.exit(run_node(ControlNode))
+    sys.exit(run_node(ControlNode, shared_memory=False))
 
 
 if __name__ == "__main__":

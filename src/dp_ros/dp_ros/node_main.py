@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from dp_ros.executor import LeanExecutor
+from dp_ros.transports import leave_shared_memory
 
 # What a node may take to bring its robot to rest before it is closed.
 LONGEST_REST_S = 1.0
@@ -73,7 +74,7 @@ def _rest(node: Any, executor: LeanExecutor) -> None:
             executor.spin_until(done)
 
 
-def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
+def run_node(build: Callable[[], Any], args: list[str] | None = None, shared_memory: bool = True) -> int:
     """Build a node, spin it until SIGINT or SIGTERM, close it in order.
 
     Args:
@@ -82,10 +83,13 @@ def run_node(build: Callable[[], Any], args: list[str] | None = None) -> int:
             returns a function that says when it rests. A :class:`ConfigurationError` or ValueError that ``build``
             raises, or a parameter that rclpy refuses, ends the process with one line.
         args: command line; None takes sys.argv.
+        shared_memory: False for a node that must not wait for a killed one; see :func:`leave_shared_memory`.
 
     Returns:
         Exit status: 0 after a signal, 2 on bad configuration, 3 when the node gave up (its ``failure`` says why).
     """
+    if not shared_memory:
+        leave_shared_memory()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     end = EndRequest()
     node: Any = None

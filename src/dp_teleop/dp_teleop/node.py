@@ -243,7 +243,7 @@ class TeleopNode(Node):
 
 def main() -> None:
     """Entry point of the executable ``teleop_node``."""
-    sys.exit(run_node(TeleopNode))
+    sys.exit(run_node(TeleopNode, shared_memory=False))
 
 
 if __name__ == "__main__":
