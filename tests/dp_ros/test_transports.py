@@ -50,7 +50,9 @@ def test_our_profiles_and_none_are_replaced(chosen, reach, file, becomes, monkey
     assert (os.environ[PROFILES], os.environ[REACH]) == (str(config_directory() / "dds" / file), becomes)
 
 
-@pytest.mark.parametrize(("chosen", "peers"), [("/home/me/mine.xml", ""), ("/home/me/fastdds.xml", ""), (OURS, "10.0.0.7")])
+@pytest.mark.parametrize(
+    ("chosen", "peers"), [("/home/me/mine.xml", ""), ("/home/me/fastdds.xml", ""), (OURS, "10.0.0.7")]
+)
 def test_a_file_of_the_users_own_and_peers_elsewhere_stay(chosen, peers, monkeypatch):
     for name, value in ((PROFILES, chosen), (REACH, "LOCALHOST"), ("ROS_STATIC_PEERS", peers)):
         monkeypatch.setenv(name, value)
