@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import math
 import threading
 import time
 
@@ -237,14 +238,23 @@ class FaultyCell:
         """Wait for a condition."""
         deadline = time.monotonic() + timeout_s
         while not ready():
-            last = f"; last state: {self.states[-1].mode} {self.states[-1].text!r}" if self.states else ""
-            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}{last}"
+            assert time.monotonic() < deadline, f"waited {timeout_s} s in vain for {what}; {self.lately()}"
             time.sleep(0.005)
 
     def pause(self, seconds):
         """Let time pass on the cell's clock."""
         end = self.now_ns() + round(1e9 * seconds)
         self.wait(lambda: self.now_ns() >= end, "time to pass")
+
+    def lately(self):
+        """What control has told in the last 30 s, in words: mode and text wherever they have changed."""
+        now, told = self.now_ns(), []
+        for state in self.states[-6000:]:
+            age = 1e-9 * (now - stamp_to_ns(state.header.stamp))
+            if age < 30.0 and (not told or told[-1][1:] != (state.mode, state.text)):
+                told.append((round(age, 2), state.mode, state.text))
+        last = 1e-9 * (now - stamp_to_ns(self.states[-1].header.stamp)) if self.states else math.inf
+        return f"last state {last:.2f} s ago; age, mode, text: {told[-12:]}"
 
     def heal(self):
         """Nothing is spoilt, nobody drives or plans, the arm follows its command."""
