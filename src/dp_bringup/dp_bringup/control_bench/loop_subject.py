@@ -20,7 +20,6 @@ from dp_ros.messages import fill_pose, ns_to_stamp, pose_to_array
 from dp_ros.node_main import run_node, start_worker
 from dp_ros.pacing import Pacer
 from dp_ros.real_time import prepare_worker
-from dp_ros.transports import leave_shared_memory
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -112,7 +111,7 @@ def run_worker(args: argparse.Namespace, cycles: int) -> tuple[LoopSubject, int]
         made.append(WorkerSubject(args.cell, cycles, round(1e9 / args.rate), parameters))
         return made[0]
 
-    status = run_node(build, [])
+    status = run_node(build, [], shared_memory=False)  # as control does
     return made[0], status
 
 
@@ -143,7 +142,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, required=True, help="measured, after settling")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    leave_shared_memory()  # as control does
     settling = round(SETTLING_S * args.rate)
     cycles = settling + round(args.seconds * args.rate) + 1
     node, status = (run_timer if args.loop == "timer" else run_worker)(args, cycles)
