@@ -1,6 +1,7 @@
 """The control node as a process of its own, over real DDS."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,6 +210,10 @@ def test_floods_of_messages_and_requests_starve_neither_the_loop_nor_a_stop(cell
     calls = [client.call_async(SetMode.Request(mode=CommandState.TELEOP)) for _ in range(8)]  # the depth of a service
     assert cell.stop().success
     cell.wait(lambda: all(call.done() for call in calls), "an answer to each request", 20.0)
+
+
+def test_it_shares_no_memory_that_a_killed_process_could_have_locked(cell, control):
+    assert "/dev/shm/fastrtps_" not in Path(f"/proc/{control.pid}/maps").read_text()
 
 
 def test_diagnostics_name_what_was_refused(cell, hand):

@@ -1,6 +1,7 @@
 """The teleoperation node as a process of its own, over real DDS."""
 
 import time
+from pathlib import Path
 
 import pytest
 from dp_ros.messages import ns_to_stamp, stamp_to_ns
@@ -34,6 +35,10 @@ def test_deflection_becomes_a_twist_with_the_stamp_of_the_sample(hand):
     rest = hand.steady(0.3, (0.0,) * 6)
     assert all(twist.header.stamp.sec != 7 for twist in hand.twists), "a sample without six axes made a twist"
     assert rest.linear.x == 0.0, "and the good samples after it must go on"
+
+
+def test_it_shares_no_memory_that_a_killed_process_could_have_locked(hand):
+    assert "/dev/shm/fastrtps_" not in Path(f"/proc/{hand.process.pid}/maps").read_text()
 
 
 def test_a_button_held_when_teleoperation_begins_is_no_press(hand):
