@@ -135,6 +135,13 @@ def start_teleop(cell, start_node, cell_file):
     assert not problems, "\n".join(problems)
 
 
+def ends_in_hold(cell, watch):
+    """The input of the mode is gone: control notices, brakes and leaves the mode; in words."""
+    cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
+    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
+    return f"{watch.reaction()}; HOLD after 0.8 s"
+
+
 def test_a_killed_teleop_node_brakes_the_arm(cell, start_teleop, table):
     teleop = start_teleop()
     let_go_once(cell)
@@ -142,9 +149,7 @@ def test_a_killed_teleop_node_brakes_the_arm(cell, start_teleop, table):
     cell.begin_teleop("axes")
     watch.mark()
     teleop.send(signal.SIGKILL)
-    cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
-    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-    did = f"{watch.reaction()}; HOLD after 0.8 s"
+    did = ends_in_hold(cell, watch)
     teleop.start()
     let_go_once(cell)
     cell.drive("axes")
@@ -159,9 +164,7 @@ def test_a_teleop_node_that_stands_still_brakes_the_arm_and_its_return_does_not_
     watch.mark()
     teleop.send(signal.SIGSTOP)
     try:
-        cell.wait(lambda: not cell.states[-1].input_alive, "the end of input to be noticed")
-        cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-        did = f"{watch.reaction()}; HOLD after 0.8 s"
+        did = ends_in_hold(cell, watch)
     finally:
         teleop.send(signal.SIGCONT)
     before = len(cell.states)
@@ -193,9 +196,7 @@ def test_an_unplugged_spacemouse_brakes_the_arm_and_its_return_does_not_move_it(
     usb.drive(cell)
     watch.mark()
     usb.unplug()
-    cell.wait(lambda: not cell.states[-1].input_alive, "the loss to be noticed")
-    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-    did = f"{watch.reaction()}; HOLD after 0.8 s"
+    did = ends_in_hold(cell, watch)
     assert not cell.devices[-1].connected and not cell.devices[-1].engaged
 
     # Plugged in again by a hand that still pushes and holds the button: a mode may be asked for, the arm stays.
@@ -316,9 +317,7 @@ def test_a_killed_policy_node_ends_in_hold(cell, policy, table):
     moved_by_policy(cell)
     watch.mark()
     policy.send(signal.SIGKILL)
-    cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
-    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-    did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+    did = f"last plan to its end: {ends_in_hold(cell, watch)}"
     assert "policy/chunk" in cell.states[-1].text
     restart(policy, cell, "front")
     moved_by_policy(cell)
@@ -333,9 +332,7 @@ def test_a_policy_node_that_stands_still_ends_in_hold_and_its_return_does_not_mo
     watch.mark()
     policy.send(signal.SIGSTOP)
     try:
-        cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
-        cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-        did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+        did = f"last plan to its end: {ends_in_hold(cell, watch)}"
     finally:
         policy.send(signal.SIGCONT)
     stays_at_rest(cell, len(cell.states))
@@ -357,8 +354,7 @@ def test_a_camera_that_repeats_one_frame_ends_in_hold(cell, policy, table):
         return [message]
 
     cell.spoil["wrist"] = repeated
-    cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-    did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+    did = f"last plan to its end: {ends_in_hold(cell, watch)}"
     cell.spoil.clear()
     moved_by_policy(cell)
     table.append(watch.row("camera repeats one frame", did, "POLICY asked for again"))
@@ -375,9 +371,7 @@ def test_a_killed_camera_driver_ends_in_hold(cell, policy, start_node, cell_file
         moved_by_policy(cell)
         watch.mark()
         cameras.send(signal.SIGKILL)
-        cell.wait(lambda: not cell.states[-1].input_alive, "the end of the plan")
-        cell.wait(lambda: cell.mode == CommandState.HOLD and cell.at_rest(), "HOLD")
-        did = f"last plan to its end: {watch.reaction()}; HOLD after 0.8 s"
+        did = f"last plan to its end: {ends_in_hold(cell, watch)}"
         restart(cameras, cell, "front")
         moved_by_policy(cell)
     finally:
